@@ -1,0 +1,1 @@
+"""Old names and old meanings on a new TensorFlow."""

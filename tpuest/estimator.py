@@ -1,0 +1,606 @@
+"""The estimators: compose the stages for train, evaluate and predict.
+
+topology, batch_sizes = where the call runs
+with a fresh TF 1 graph:
+  pipeline = input_fn, called
+  program  = model_fn, called; or the one of an earlier call with equal batches
+run the program on the estimator's variables
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tpuest import (
+    calls,
+    checkpoint,
+    hooks as own_hooks,
+    predicting,
+    reports,
+    run_config,
+    signatures,
+)
+from tpuest.compat import trace
+from tpuest.config import InputPipelineConfig, RunConfig, TPUConfig, parse_iterations_per_loop
+from tpuest.errors import UnsupportedError
+from tpuest.pipeline import InputCall, InputPipeline, build_pipeline
+from tpuest.replica import LOSS, ModelCall, Program, build_program
+from tpuest.spec import ExportSavedModelApiVersion, ModeKeys, WarmStartSettings
+from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topology
+from tpuest.transplant import TransplantSource
+from tpuest.workspace import Workspaces
+
+RESERVED_PARAMS = ("batch_size", "context", "use_tpu")
+
+
+class Estimator:
+    """Trains and evaluates a model given by a `model_fn`, on CPU or GPU.
+
+    See `tf.estimator.Estimator`.
+    """
+
+    def __init__(
+        self,
+        model_fn: Callable,
+        model_dir: str | None = None,
+        config: run_config.RunConfig | None = None,
+        params: dict | None = None,
+        warm_start_from: str | WarmStartSettings | None = None,
+    ):
+        """Makes an estimator; nothing runs yet.
+
+        Args:
+          model_fn: `model_fn(features, labels, mode, params, config)`, or the subset it declares; returns an
+            `EstimatorSpec`.
+          model_dir: where checkpoints and events go; `None` takes the config's, or a temporary directory.
+          config: a `RunConfig`.
+          params: hyper-parameters for `model_fn`.
+          warm_start_from: a checkpoint, a SavedModel's directory or `WarmStartSettings` to take first values from.
+
+        Raises:
+          ValueError: `model_fn` doesn't take features, or `model_dir` disagrees with the config's.
+          TypeError: `params` isn't a dict.
+        """
+        signatures.verify_model_fn_args(model_fn, params)
+        if params is not None and not isinstance(params, dict):
+            raise TypeError(f"`params` is expected to be a dict. Got {params!r}")
+        self._config = _with_model_dir(config or run_config.RunConfig(), model_dir)
+        self._model_fn = model_fn
+        self._params = copy.deepcopy(params or {})
+        self._warm_start = _warm_start_settings(warm_start_from)
+        self._workspaces = Workspaces()
+        tf.compat.v1.logging.info("Using config: %s", str(vars(self._config)))
+
+    @property
+    def model_dir(self) -> str:
+        return self._config.model_dir
+
+    @property
+    def config(self) -> Any:
+        return copy.deepcopy(self._config)
+
+    @property
+    def params(self) -> dict:
+        return copy.deepcopy(self._params)
+
+    @property
+    def model_fn(self) -> Callable:
+        """The `model_fn` bound to `params`: `model_fn(features, labels, mode, config)`."""
+
+        def public_model_fn(features, labels, mode, config):
+            return signatures.call_model_fn(
+                self._model_fn,
+                features=features,
+                labels=labels,
+                mode=mode,
+                config=config,
+                params=self.params,
+            )
+
+        return public_model_fn
+
+    def get_variable_names(self) -> list[str]:
+        """Lists the variables of the newest checkpoint.
+
+        Raises:
+          ValueError: there is no checkpoint.
+        """
+        return [name for name, _ in tf.train.list_variables(self._existing_checkpoint())]
+
+    def get_variable_value(self, name: str | Sequence[str]) -> Any:
+        """Reads a variable, or a list of them, from the newest checkpoint.
+
+        Raises:
+          ValueError: there is no checkpoint.
+        """
+        path = self._existing_checkpoint()
+        if isinstance(name, str):
+            return tf.train.load_variable(path, name)
+        return [tf.train.load_variable(path, one) for one in name]
+
+    def _existing_checkpoint(self) -> str:
+        path = self.latest_checkpoint()
+        if path is None:
+            raise ValueError("Estimator has not been trained yet.")
+        return path
+
+    def latest_checkpoint(self) -> str | None:
+        """Finds the newest checkpoint in `model_dir`, `None` if there is none."""
+        return checkpoint.latest_checkpoint(self.model_dir)
+
+    def eval_dir(self, name: str | None = None) -> str:
+        """Names the directory where an evaluation's results go."""
+        return os.path.join(self.model_dir, "eval" if not name else "eval_" + name)
+
+    def train(
+        self,
+        input_fn: Callable,
+        hooks: Sequence | None = None,
+        steps: int | None = None,
+        max_steps: int | None = None,
+        saving_listeners: Sequence | None = None,
+    ) -> Estimator:
+        """Trains on the batches of `input_fn`, from the newest checkpoint on.
+
+        Args:
+          input_fn: gives a `tf.data.Dataset` of `(features, labels)`, or these as tensors.
+          hooks: `SessionRunHook`s; called at every step on CPU and GPU, once a loop on cores.
+          steps: how many steps to train; `None` trains to the end of data.
+          max_steps: the global step to train to.
+          saving_listeners: `CheckpointSaverListener`s.
+
+        Returns:
+          self.
+
+        Raises:
+          ValueError: both `steps` and `max_steps` are given, or one isn't positive.
+          TypeError: a hook or listener is of another class.
+        """
+        _check_steps(steps, max_steps)
+        if max_steps is not None and max_steps <= checkpoint.global_step_of(self.model_dir):
+            tf.compat.v1.logging.info("Skipping training since max_steps has already saved.")
+            return self
+        hooks = _checked(hooks, tf.compat.v1.train.SessionRunHook, "hooks")
+        listeners = _checked(
+            saving_listeners, tf.compat.v1.train.CheckpointSaverListener, "saving_listeners"
+        )
+        loss = self._train(input_fn, hooks, steps, max_steps, listeners)
+        tf.compat.v1.logging.info("Loss for final step: %s.", loss)
+        return self
+
+    def evaluate(
+        self,
+        input_fn: Callable,
+        steps: int | None = None,
+        hooks: Sequence | None = None,
+        checkpoint_path: str | None = None,
+        name: str | None = None,
+    ) -> dict[str, Any]:
+        """Evaluates the model on the batches of `input_fn`.
+
+        Args:
+          input_fn: see `train`.
+          steps: how many batches; `None` is all of them.
+          hooks: `SessionRunHook`s.
+          checkpoint_path: what to evaluate; `None` is the newest checkpoint.
+          name: of this evaluation, in `eval_dir`.
+
+        Returns:
+          Metric name to value, with `loss` and `global_step`.
+
+        Raises:
+          ValueError: `steps` isn't positive.
+        """
+        if steps is not None and steps <= 0:
+            raise ValueError(f"Must specify steps > 0, given: {steps}")
+        hooks = _checked(hooks, tf.compat.v1.train.SessionRunHook, "hooks")
+        path = self._checkpoint_to_use(checkpoint_path, "evaluate")
+        program, pipeline = self._build(ModeKeys.EVAL, input_fn, path)
+        with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
+            run = calls.Run(space.compile(program), pipeline, path, _in_session(program, hooks))
+            with program.graph.as_default():
+                results = calls.evaluate(run, steps)
+        reports.write_evaluation(self.eval_dir(name), results, path)
+        return results
+
+    def predict(
+        self,
+        input_fn: Callable,
+        predict_keys: Sequence[str] | None = None,
+        hooks: Sequence | None = None,
+        checkpoint_path: str | None = None,
+        yield_single_examples: bool = True,
+    ) -> Iterator[Any]:
+        """Yields the model's predictions, one for each example in order.
+
+        Args:
+          input_fn: gives features; of a tuple, the first item.
+          predict_keys: which of the predictions to give; `None` gives all.
+          hooks: `SessionRunHook`s.
+          checkpoint_path: what to predict with; `None` is the newest checkpoint.
+          yield_single_examples: whether to take batches apart.
+
+        Raises:
+          ValueError: `predict_keys` don't fit the predictions, or predictions differ in batch length.
+        """
+        hooks = _checked(hooks, tf.compat.v1.train.SessionRunHook, "hooks")
+        path = self._checkpoint_to_use(checkpoint_path, "predict")
+        program, pipeline = self._build(ModeKeys.PREDICT, input_fn, path)
+        predictions = predicting.choose(program.predictions, predict_keys)
+        with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
+            run = calls.Run(space.compile(program), pipeline, path, _in_session(program, hooks))
+            for batch in calls.predict(run, predictions):
+                if yield_single_examples:
+                    yield from predicting.examples(batch)
+                else:
+                    yield batch
+
+    def _train(self, input_fn, hooks, steps, max_steps, listeners) -> Any:
+        """Trains, and gives the last loss."""
+        path = self.latest_checkpoint()
+        program, pipeline = self._build(ModeKeys.TRAIN, input_fn, path)
+        stop = own_hooks.StopAtStep(steps, max_steps) if steps or max_steps else None
+        wanted = [*hooks, *([stop] if stop else [])]
+        all_hooks = training_hooks(program, self._config, self._log_period(), wanted, listeners)
+        with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
+            run = calls.Run(space.compile(program), pipeline, path, all_hooks, self.model_dir)
+            with program.graph.as_default():
+                return calls.train(
+                    run, stop, self._iterations(program.topology), self._host_every()
+                )
+
+    def _build(
+        self, mode: str, input_fn: Callable, path: str | None
+    ) -> tuple[Program, InputPipeline]:
+        """Calls `input_fn`, and `model_fn` unless an earlier call had such batches."""
+        topology = self._topology(mode)
+        batch_sizes = self._batch_sizes(mode, topology)
+        with tf.Graph().as_default() as graph:
+            tf.compat.v1.set_random_seed(self._config.tf_random_seed)
+            with trace.resource_variables():
+                tf.compat.v1.train.create_global_step()
+                tf.compat.v1.train.get_global_step()
+            source = TransplantSource(graph)
+            call = InputCall(
+                input_fn,
+                mode,
+                self._config,
+                self._params,
+                topology,
+                batch_sizes,
+                self._batch_axis(),
+            )
+            pipeline = build_pipeline(call, source)
+
+            def build() -> Program:
+                program = build_program(
+                    self._model_call(mode, topology, batch_sizes), pipeline, source
+                )
+                return self._finish(program, path)
+
+            key = (mode, topology, pipeline.element_spec) if pipeline.is_reusable else None
+            return self._workspaces.program(key, build), pipeline
+
+    def _finish(self, program: Program, path: str | None) -> Program:
+        """Adds to a new program's graph what its first session needs."""
+        if self._warm_start and path is None:
+            tf.compat.v1.logging.info("Warm-starting with WarmStartSettings: %s", self._warm_start)
+            tf.compat.v1.train.warm_start(*self._warm_start)
+        if program.mode == ModeKeys.TRAIN:
+            summaries = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SUMMARIES)
+            if all(summary.op.name != LOSS for summary in summaries):
+                tf.compat.v1.summary.scalar(LOSS, program.loss)
+            tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.LOSSES, program.loss)
+            if program.restores_plainly:
+                _add_saver(self._config)
+        return program
+
+    def _checkpoint_to_use(self, checkpoint_path: str | None, purpose: str) -> str | None:
+        path = checkpoint_path or self.latest_checkpoint()
+        if path is None:
+            tf.compat.v1.logging.info(
+                "Could not find trained model in model_dir: %s, running initialization to %s.",
+                self.model_dir,
+                purpose,
+            )
+        return path
+
+    def _topology(self, mode: str) -> Topology:
+        return find_topology(self._config, use_tpu=False)
+
+    def _batch_sizes(self, mode: str, topology: Topology) -> BatchSizes:
+        return find_batch_sizes(mode, TPUConfig(), topology, None)
+
+    def _batch_axis(self) -> Any:
+        return None
+
+    def _model_call(self, mode: str, topology: Topology, batch_sizes: BatchSizes) -> ModelCall:
+        return ModelCall(
+            self._model_fn,
+            mode,
+            self._config,
+            self._params,
+            topology,
+            batch_sizes,
+            passes_batch_size=False,
+        )
+
+    def _iterations(self, topology: Topology) -> own_hooks.IterationsPerLoop | None:
+        return None
+
+    def _host_every(self) -> int:
+        return 1
+
+    def _log_period(self) -> own_hooks.LogPeriod:
+        return own_hooks.LogPeriod(self._config.log_step_count_steps, None, None)
+
+
+class TPUEstimator(Estimator):
+    """Trains, evaluates and predicts with a `model_fn` on TPU cores, or on CPU or GPU.
+
+    `params['batch_size']` tells `input_fn` and `model_fn` their part of the global batch:
+
+        estimator = TPUEstimator(model_fn, config=RunConfig(...), train_batch_size=1024)
+        estimator.train(input_fn, steps=1000)        # 8 cores: model_fn sees 128 examples
+    """
+
+    def __init__(
+        self,
+        model_fn: Callable | None = None,
+        model_dir: str | None = None,
+        config: RunConfig | None = None,
+        params: dict | None = None,
+        use_tpu: bool = True,
+        train_batch_size: int | None = None,
+        eval_batch_size: int | None = None,
+        predict_batch_size: int | None = None,
+        batch_axis: Sequence[int] | None = None,
+        eval_on_tpu: bool = True,
+        export_to_tpu: bool = True,
+        export_to_cpu: bool = True,
+        warm_start_from: str | WarmStartSettings | None = None,
+        embedding_config_spec: Any = None,
+        export_saved_model_api_version: Any = ExportSavedModelApiVersion.V1,
+    ):
+        """Makes an estimator; nothing runs and no TPU is looked for yet.
+
+        Args:
+          model_fn: `model_fn(features, labels, mode, params, config)`, or the subset it declares; returns a
+            `TPUEstimatorSpec`.
+          model_dir: see `Estimator`.
+          config: a TPU `RunConfig`; with `use_tpu=False` a plain one will do.
+          params: hyper-parameters for `input_fn` and `model_fn`, without 'batch_size', 'context' and 'use_tpu'.
+          use_tpu: whether to run on TPU cores.
+          train_batch_size: global batch size of training, in examples; divisible by the number of replicas.
+          eval_batch_size: the same of evaluation.
+          predict_batch_size: the same of prediction.
+          batch_axis: for each tensor of `input_fn`, flattened, the axis along which cores share it; `None` is axis 0.
+          eval_on_tpu: whether evaluation runs on the cores.
+          export_to_tpu: whether `export_saved_model` writes a graph for TPUs.
+          export_to_cpu: whether it writes one for CPU and GPU.
+          warm_start_from: see `Estimator`.
+          embedding_config_spec: for TPU embeddings.
+          export_saved_model_api_version: 1 or 2.
+
+        Raises:
+          ValueError: an argument is missing, reserved or out of range.
+          TypeError: a batch size isn't an integer.
+        """
+        config = _as_tpu_config(config, use_tpu)
+        reserved = [key for key in RESERVED_PARAMS if params and key in params]
+        if reserved:
+            raise ValueError(f"{RESERVED_PARAMS} are reserved keys but existed in params {params}.")
+        self._sizes = {
+            ModeKeys.TRAIN: train_batch_size,
+            ModeKeys.EVAL: eval_batch_size,
+            ModeKeys.PREDICT: predict_batch_size,
+        }
+        if use_tpu:
+            _check_batch_sizes(train_batch_size, eval_batch_size, predict_batch_size)
+            _check_model_parallelism(config.tpu_config)
+        if embedding_config_spec is not None:
+            raise UnsupportedError(
+                "embedding_config_spec",
+                "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup).",
+            )
+        if export_saved_model_api_version not in (*ExportSavedModelApiVersion, 1, 2):
+            raise ValueError(
+                f"export_saved_model_api_version should be 1 or 2; got {export_saved_model_api_version}."
+            )
+        self._use_tpu = use_tpu
+        self._eval_on_tpu = eval_on_tpu
+        self._axes = batch_axis
+        super().__init__(model_fn, model_dir, config, params or {}, warm_start_from)
+        self._iterations_setting = parse_iterations_per_loop(config.tpu_config.iterations_per_loop)
+
+    def _train(self, input_fn, hooks, steps, max_steps, listeners):
+        if self._topology(ModeKeys.TRAIN).on_cores and steps is None and max_steps is None:
+            tf.compat.v1.logging.info(
+                "Neither `steps` nor `max_steps` is set: training until the data ends."
+            )
+        return super()._train(input_fn, hooks, steps, max_steps, listeners)
+
+    def _topology(self, mode: str) -> Topology:
+        on_tpu = self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)
+        return find_topology(self._config, on_tpu)
+
+    def _batch_sizes(self, mode: str, topology: Topology) -> BatchSizes:
+        return find_batch_sizes(mode, self._config.tpu_config, topology, self._sizes[mode])
+
+    def _batch_axis(self) -> Any:
+        return self._axes
+
+    def _model_call(self, mode: str, topology: Topology, batch_sizes: BatchSizes) -> ModelCall:
+        tf.compat.v1.logging.info(
+            "Running %s on %s", mode, "TPU cores" if topology.on_cores else "CPU/GPU"
+        )
+        return ModelCall(self._model_fn, mode, self._config, self._params, topology, batch_sizes)
+
+    def _iterations(self, topology: Topology) -> own_hooks.IterationsPerLoop | None:
+        return own_hooks.IterationsPerLoop(self._iterations_setting) if topology.on_cores else None
+
+    def _host_every(self) -> int:
+        return self._config.tpu_config.experimental_host_call_every_n_steps
+
+    def _log_period(self) -> own_hooks.LogPeriod:
+        size = self._sizes[ModeKeys.TRAIN]
+        if self._iterations_setting.unit == "seconds":
+            return own_hooks.LogPeriod(None, self._iterations_setting.value, size)
+        return own_hooks.LogPeriod(self._config.log_step_count_steps, None, size)
+
+
+def training_hooks(
+    program: Program,
+    config: Any,
+    log_period: own_hooks.LogPeriod,
+    hooks: Sequence,
+    saving_listeners: Sequence,
+) -> tuple:
+    """Lists the hooks of a training session in the original's order: savers first, then the user's."""
+    spec_hooks = [*program.hooks, *program.chief_hooks]
+    savers = [
+        h for h in (*hooks, *spec_hooks) if isinstance(h, tf.compat.v1.train.CheckpointSaverHook)
+    ]
+    before = []
+    if not savers and (config.save_checkpoints_secs or config.save_checkpoints_steps):
+        savers = [own_hooks.checkpoint_saver(config, program.scaffold)]
+        before.append(savers[0])
+    if saving_listeners:
+        own_hooks.add_listeners(savers, saving_listeners)
+    before.extend(program.chief_hooks)
+    before.extend(own_hooks.progress_hooks(program, config, log_period))
+    return (
+        *before,
+        *hooks,
+        own_hooks.StopOnNan(program.loss),
+        *program.hooks,
+        own_hooks.SummaryWriters(),
+    )
+
+
+def _in_session(program: Program, hooks: Sequence) -> tuple:
+    return (*hooks, *program.hooks, own_hooks.SummaryWriters())
+
+
+def _add_saver(config: Any) -> None:
+    saver = tf.compat.v1.train.Saver(
+        sharded=True,
+        max_to_keep=config.keep_checkpoint_max,
+        keep_checkpoint_every_n_hours=config.keep_checkpoint_every_n_hours,
+        defer_build=True,
+        save_relative_paths=True,
+    )
+    tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.SAVERS, saver)
+
+
+def _with_model_dir(config: Any, model_dir: str | None) -> Any:
+    """Settles where checkpoints go.
+
+    Raises:
+      ValueError: two different directories are given.
+    """
+    if (
+        model_dir is not None
+        and config.model_dir is not None
+        and os.fspath(model_dir) != config.model_dir
+    ):
+        raise ValueError(
+            "`model_dir` are set both in constructor and `RunConfig`, but with different values. In constructor: "
+            f"'{model_dir}', in `RunConfig`: '{config.model_dir}' "
+        )
+    chosen = model_dir or config.model_dir
+    if chosen is None:
+        chosen = tempfile.mkdtemp()
+        tf.compat.v1.logging.warn("Using temporary folder as model directory: %s", chosen)
+    return config.replace(model_dir=os.fspath(chosen))
+
+
+def _warm_start_settings(warm_start_from: Any) -> WarmStartSettings | None:
+    """Reads `warm_start_from`.
+
+    Raises:
+      ValueError: it is neither a path nor settings.
+    """
+    if warm_start_from is None or isinstance(warm_start_from, WarmStartSettings):
+        return warm_start_from
+    if not isinstance(warm_start_from, (str, os.PathLike)):
+        raise ValueError(
+            "warm_start_from must be a string or a WarmStartSettings, instead got "
+            f"{type(warm_start_from)}"
+        )
+    path = os.fspath(warm_start_from)
+    saved_model = os.path.join(path, "variables", "variables")
+    is_saved_model = tf.io.gfile.exists(os.path.join(path, "saved_model.pb"))
+    return WarmStartSettings(ckpt_to_initialize_from=saved_model if is_saved_model else path)
+
+
+def _check_steps(steps: int | None, max_steps: int | None) -> None:
+    if steps is not None and max_steps is not None:
+        raise ValueError("Can not provide both steps and max_steps.")
+    for name, value in (("steps", steps), ("max_steps", max_steps)):
+        if value is not None and value <= 0:
+            raise ValueError(f"Must specify {name} > 0, given: {value}")
+
+
+def _checked(items: Any, kind: type, name: str) -> list:
+    items = list(items or [])
+    for item in items:
+        if not isinstance(item, kind):
+            raise TypeError(f"All {name} must be {kind.__name__} instances, given: {item}")
+    return items
+
+
+def _as_tpu_config(config: Any, use_tpu: bool) -> RunConfig:
+    """Gives a TPU `RunConfig`.
+
+    Differs from TPUEstimator: without a TPU a plain `RunConfig` is taken too.
+
+    Raises:
+      ValueError: it is no `RunConfig`.
+    """
+    if isinstance(config, RunConfig):
+        return config
+    if not use_tpu and isinstance(config, run_config.RunConfig):
+        return _with_tpu_part(config)
+    raise ValueError("`config` must be provided with type `tpu_config.RunConfig`")
+
+
+def _check_batch_sizes(
+    train_batch_size: Any, eval_batch_size: Any, predict_batch_size: Any
+) -> None:
+    if train_batch_size is None:
+        raise ValueError("`train_batch_size` cannot be `None`")
+    sizes = {
+        "train_batch_size": train_batch_size,
+        "eval_batch_size": eval_batch_size,
+        "predict_batch_size": predict_batch_size,
+    }
+    for name, size in sizes.items():
+        if size is None:
+            continue
+        if not isinstance(size, (int, np.integer)):
+            raise TypeError(f"{name} must be int, got {type(size)}")
+        if size <= 0:
+            raise ValueError(f"{name} must be positive, got {size}")
+
+
+def _check_model_parallelism(tpu_config: TPUConfig) -> None:
+    if not tpu_config.num_cores_per_replica:
+        return
+    if tpu_config.per_host_input_for_training == InputPipelineConfig.PER_SHARD_V1:
+        raise ValueError(
+            "Model parallelism only supports per host input for training. "
+            "Please adjust TPURunconfig.per_host_input_for_training."
+        )
+    if tpu_config.num_cores_per_replica > 1:
+        raise UnsupportedError(
+            "TPUConfig.num_cores_per_replica > 1",
+            "Leave it None: each core then holds a whole replica of the model.",
+        )

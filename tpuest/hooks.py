@@ -1,0 +1,324 @@
+"""The estimator's own hooks: logs, checkpoints, summaries and the end of training.
+
+Takes TF 1's hook interface; adds one question that lets many steps run in one call: `steps_until_due(global_step)`,
+the number of steps after which the hook wants to see a step's values. Hooks of the user don't answer it and are
+called at every step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tpuest import _tf
+
+SessionRunHook = tf.compat.v1.train.SessionRunHook
+_SummaryWriters = tf.compat.v1.summary.FileWriterCache
+
+
+def steps_until_due(hooks: Iterable[Any], global_step: int, most: int) -> int:
+    """Tells how many steps may run before a hook wants to see one, at most `most`, at least 1."""
+    due = [most]
+    for hook in hooks:
+        ask = getattr(hook, "steps_until_due", None)
+        if ask is None:
+            return 1
+        due.append(ask(global_step) or most)
+    return max(1, min(due))
+
+
+class StopAtStep(SessionRunHook):
+    """Ends training after `num_steps` steps or at `last_step`.
+
+    Attributes:
+      last_step: the global step to end at; known once the session is there.
+    """
+
+    def __init__(self, num_steps: int | None, last_step: int | None):
+        self._num_steps = num_steps
+        self.last_step = last_step
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        if self.last_step is None:
+            self.last_step = session.global_step() + self._num_steps
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        if run_context.session.global_step() >= self.last_step:
+            run_context.request_stop()
+
+    def steps_until_due(self, global_step: int) -> int:
+        return self.last_step - global_step
+
+
+class StopOnNan(tf.compat.v1.train.NanTensorHook):
+    """Stops training when the loss is no number; the compiled loop ends at that step."""
+
+    def steps_until_due(self, global_step: int) -> None:
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class LogPeriod:
+    """How often training tells of its progress.
+
+    Attributes:
+      steps: steps between two lines; `None` for none, or if `seconds` is given.
+      seconds: seconds between two lines.
+      batch_size: global batch size for examples/sec; `None` leaves that out.
+    """
+
+    steps: int | None
+    seconds: float | None
+    batch_size: int | None
+
+
+class _Periodic:
+    """Counts steps or seconds between two events."""
+
+    def __init__(self, every_steps: int | None, every_seconds: float | None = None):
+        self.timer = tf.compat.v1.train.SecondOrStepTimer(
+            every_secs=every_seconds, every_steps=every_steps
+        )
+        self.every_steps = every_steps
+
+    def steps_left(self, global_step: int) -> int | None:
+        last = self.timer.last_triggered_step()
+        if last is None:
+            return 1
+        return None if self.every_steps is None else last + self.every_steps - global_step
+
+
+class LossLogger(SessionRunHook):
+    """Logs `loss = 0.42, step = 100 (1.234 sec)`.
+
+    The first line tells of the first step run. Step is the global step before the logged step without cores, where
+    the original logs it so, and after the loop on cores.
+    """
+
+    def __init__(
+        self, loss: tf.Tensor, every_steps: int | None, every_seconds: float | None, on_cores: bool
+    ):
+        self._loss = loss
+        self._due = _Periodic(every_steps, every_seconds)
+        self._on_cores = on_cores
+
+    def before_run(self, run_context: Any) -> Any:
+        return tf.compat.v1.train.SessionRunArgs(self._loss)
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        step = run_context.session.global_step()
+        shown = step if self._on_cores else step - 1
+        if not self._due.timer.should_trigger_for_step(shown):
+            return
+        seconds, _ = self._due.timer.update_last_triggered_step(shown)
+        line = f"loss = {run_values.results}, step = {shown}"
+        tf.compat.v1.logging.info(line if seconds is None else f"{line} ({seconds:.3f} sec)")
+
+    def steps_until_due(self, global_step: int) -> int | None:
+        left = self._due.steps_left(global_step)
+        return (
+            left
+            if left is None or self._on_cores or self._due.timer.last_triggered_step() is None
+            else left + 1
+        )
+
+
+class SpeedLogger(SessionRunHook):
+    """Logs `global_step/sec` and `examples/sec` and writes them as summaries."""
+
+    def __init__(
+        self,
+        batch_size: int | None,
+        output_dir: str | None,
+        every_steps: int | None,
+        every_seconds: float | None = None,
+    ):
+        self._batch_size = batch_size
+        self._output_dir = output_dir
+        self._due = _Periodic(every_steps, every_seconds)
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        self._due.timer.update_last_triggered_step(session.global_step())
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        step = run_context.session.global_step()
+        if not self._due.timer.should_trigger_for_step(step):
+            return
+        seconds, steps = self._due.timer.update_last_triggered_step(step)
+        speeds = {"global_step/sec": steps / seconds}
+        if self._batch_size is not None:
+            speeds["examples/sec"] = self._batch_size * steps / seconds
+        for tag, value in speeds.items():
+            tf.compat.v1.logging.info("%s: %g", tag, value)
+        if self._output_dir is not None:
+            write_scalars(self._output_dir, speeds, step)
+
+    def steps_until_due(self, global_step: int) -> int | None:
+        return self._due.steps_left(global_step)
+
+
+class SummarySaver(SessionRunHook):
+    """Writes the graph's merged summaries after the first step and every `save_steps` from there."""
+
+    def __init__(self, output_dir: str, save_steps: int, scaffold: tf.compat.v1.train.Scaffold):
+        self._output_dir = output_dir
+        self._due = _Periodic(save_steps)
+        self._scaffold = scaffold
+
+    def before_run(self, run_context: Any) -> Any:
+        session = run_context.session
+        last = self._due.timer.last_triggered_step()
+        upcoming = session.global_step() + session.num_steps
+        if self._scaffold.summary_op is None or not (
+            last is None or self._due.timer.should_trigger_for_step(upcoming)
+        ):
+            return None
+        return tf.compat.v1.train.SessionRunArgs(self._scaffold.summary_op)
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        if run_values.results is None:
+            return
+        step = run_context.session.global_step()
+        writer = _SummaryWriters.get(self._output_dir)
+        if self._due.timer.last_triggered_step() is None:
+            writer.add_session_log(
+                tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START), step
+            )
+        self._due.timer.update_last_triggered_step(step)
+        writer.add_summary(run_values.results, step)
+
+    def end(self, session: Any) -> None:
+        _SummaryWriters.get(self._output_dir).flush()
+
+    def steps_until_due(self, global_step: int) -> int | None:
+        return None if self._scaffold.summary_op is None else self._due.steps_left(global_step)
+
+
+class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
+    """Saves at the start, every `save_steps` steps or `save_secs` seconds, and at the end."""
+
+    def __init__(
+        self, checkpoint_dir: str, save_secs: float | None, save_steps: int | None, **options: Any
+    ):
+        self._progress = _Progress(save_steps)
+        listeners = [self._progress, *options.pop("listeners", ())]
+        super().__init__(
+            checkpoint_dir,
+            save_secs=save_secs,
+            save_steps=save_steps,
+            listeners=listeners,
+            **options,
+        )
+
+    def steps_until_due(self, global_step: int) -> int | None:
+        return self._progress.steps_left(global_step)
+
+
+class _Progress(tf.compat.v1.train.CheckpointSaverListener):
+    """Remembers the step of the last checkpoint."""
+
+    def __init__(self, save_steps: int | None):
+        self._save_steps = save_steps
+        self._last_step = None
+
+    def after_save(self, session: Any, global_step_value: int) -> None:
+        self._last_step = int(global_step_value)
+
+    def steps_left(self, global_step: int) -> int | None:
+        if self._save_steps is None or self._last_step is None:
+            return None
+        return self._last_step + self._save_steps - global_step
+
+
+class SummaryWriters(SessionRunHook):
+    """Opens the writers that a host call or `model_fn` made, and flushes them at the end."""
+
+    def begin(self) -> None:
+        self._open = list(_tf.summary_writer_initializer_op())
+        self._flush = [tf.raw_ops.FlushSummaryWriter(writer=op.inputs[0]) for op in self._open]
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        if self._open:
+            session.run(self._open)
+
+    def end(self, session: Any) -> None:
+        if self._flush:
+            session.run(self._flush)
+
+    def steps_until_due(self, global_step: int) -> None:
+        return None
+
+
+class IterationsPerLoop:
+    """Chooses how many steps one loop on the cores runs: a count, or what fits into so many seconds."""
+
+    # A longer first guess would overshoot a short duration; a jump of more than this, a slow step's luck.
+    _MOST_GROWTH = 10
+
+    def __init__(self, iterations_per_loop: Any):
+        self._setting = iterations_per_loop
+        self._steps = 1 if iterations_per_loop.unit == "seconds" else iterations_per_loop.value
+
+    @property
+    def steps(self) -> int:
+        return self._steps
+
+    def measure(self, steps: int, seconds: float) -> None:
+        """Learns from one loop's duration."""
+        if self._setting.unit == "seconds":
+            fitting = int(steps * self._setting.value / max(seconds, 1e-6))
+            self._steps = max(1, min(fitting, steps * self._MOST_GROWTH))
+
+
+def write_scalars(output_dir: str, values: dict[str, float], step: int) -> None:
+    """Writes scalars to the directory's event file."""
+    summary = tf.compat.v1.Summary(
+        value=[
+            tf.compat.v1.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()
+        ]
+    )
+    _SummaryWriters.get(output_dir).add_summary(summary, step)
+
+
+def checkpoint_saver(config: Any, scaffold: tf.compat.v1.train.Scaffold) -> CheckpointSaver:
+    """Makes the saver that the configuration asks for."""
+    return CheckpointSaver(
+        config.model_dir,
+        save_secs=config.save_checkpoints_secs,
+        save_steps=config.save_checkpoints_steps,
+        scaffold=scaffold,
+        save_graph_def=config.checkpoint_save_graph_def,
+    )
+
+
+def add_listeners(savers: Sequence[Any], saving_listeners: Sequence[Any]) -> None:
+    """Gives the first saver the listeners it hasn't got.
+
+    Raises:
+      ValueError: there is no saver.
+    """
+    if not savers:
+        raise ValueError(
+            "There should be a CheckpointSaverHook to use saving_listeners. Please set one of the "
+            "RunConfig.save_checkpoints_steps or RunConfig.save_checkpoints_secs."
+        )
+    listeners = _tf.saving_listeners(savers[0])
+    listeners.extend(listener for listener in saving_listeners if listener not in listeners)
+
+
+def progress_hooks(program: Any, config: Any, log_period: LogPeriod) -> list[Any]:
+    """Makes the hooks that log and write summaries of training."""
+    made: list[Any] = []
+    if log_period.steps or log_period.seconds:
+        directory = config.model_dir if config.save_summary_steps else None
+        made.append(
+            SpeedLogger(log_period.batch_size, directory, log_period.steps, log_period.seconds)
+        )
+        on_cores = program.topology.on_cores
+        made.append(LossLogger(program.loss, log_period.steps, log_period.seconds, on_cores))
+    if config.save_summary_steps:
+        made.append(SummarySaver(config.model_dir, config.save_summary_steps, program.scaffold))
+    return made

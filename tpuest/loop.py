@@ -1,0 +1,428 @@
+"""Runs steps of a program in compiled functions: one, many in a loop, or the host's part alone.
+
+Takes a `Program` and the `ReplicaVariables` it works on; gives numpy-convertible values of what was asked for.
+
+    loop(iterator, n):                      one tf.function
+      while i < n and the data lasts and the loss is a number:
+        batch = next(iterator)
+        per_replica = strategy.run(step, batch)
+        host(gather(per_replica))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tpuest.pipeline import InputPipeline
+from tpuest.replica import HostInput, Program
+from tpuest.spec import ModeKeys
+from tpuest.variables import ReplicaVariables
+
+_programs = itertools.count()
+_READS = frozenset(
+    {
+        "ReadVariableOp",
+        "VarIsInitializedOp",
+        "VariableShape",
+        "ResourceGather",
+        "ResourceGatherNd",
+        "Identity",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetches:
+    """What one kind of step computes, sorted by where it runs.
+
+    Attributes:
+      on_replicas: tensors and operations that every replica computes; of tensors, replica 0's value is given.
+      host_inputs: what the host needs gathered from the replicas.
+      on_host: tensors and operations of the host, from what was gathered.
+      after: those that no batch is needed for: computed when the steps are done.
+    """
+
+    on_replicas: tuple
+    host_inputs: tuple[HostInput, ...]
+    on_host: tuple
+    after: tuple
+
+
+class CompiledProgram:
+    """A program's functions on one set of variables, compiled when first needed and kept."""
+
+    def __init__(self, program: Program, variables: ReplicaVariables):
+        self.program = program
+        self.variables = variables
+        self._prefix = f"program_{next(_programs)}/"
+        self._functions: dict[Any, Callable] = {}
+        self._fetches: dict[Any, Fetches] = {}
+        self._shared: frozenset[str] = frozenset()
+        self._written: dict[Any, list[str]] = {}
+
+    def ensure_variables(self) -> None:
+        """Makes the graph's variables; those of the model are shared with the estimator's other programs."""
+        collection = self.program.graph.get_collection(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)
+        self._shared = frozenset(variable.op.name for variable in collection)
+        for name, node in self.program.source.variables().items():
+            shape = tf.TensorShape(node.attr["shape"].shape)
+            self.variables.ensure(self.key(name), shape, tf.as_dtype(node.attr["dtype"].type), name)
+
+    def key(self, name: str) -> str:
+        """Gives a variable's name in `ReplicaVariables`: metrics' counters are the program's own."""
+        return name if name in self._shared else self._prefix + name
+
+    def handle(self, name: str, replica_id: int = 0) -> tf.Tensor:
+        return self.variables.handle(self.key(name), replica_id)
+
+    def sort(self, targets: Sequence) -> Fetches:
+        """Finds out where each target of a step runs."""
+        key = tuple(target.name for target in targets)
+        if key not in self._fetches:
+            self._fetches[key] = self._sort(targets)
+        return self._fetches[key]
+
+    def needs_batch(self, targets: Sequence) -> bool:
+        """Says whether any target depends on a batch."""
+        fetches = self.sort(targets)
+        return bool(fetches.on_replicas or fetches.host_inputs)
+
+    def run_host(self, targets: Sequence, feeds: Sequence[tuple[tf.Tensor, Any]] = ()) -> list:
+        """Computes targets that need no batch, on replica 0's variables.
+
+        Args:
+          targets: tensors and operations of the graph.
+          feeds: tensors of the graph and the values they get.
+
+        Returns:
+          For each target a tensor, or `None` for an operation.
+        """
+        fed = [tensor for tensor, _ in feeds]
+        key = ("host", tuple(t.name for t in targets), tuple(t.name for t in fed))
+        if key not in self._functions:
+            self._functions[key] = self._build_host(targets, fed)
+        values = self._functions[key](*(tf.convert_to_tensor(value, t.dtype) for t, value in feeds))
+        written = self._note_written(targets)
+        self.variables.share_first(written)
+        return values
+
+    def run_step(
+        self, pipeline: InputPipeline, element: Any, targets: Sequence, element_spec: Any
+    ) -> list:
+        """Runs one step on a batch and computes `targets` there.
+
+        Args:
+          pipeline: whose element it is.
+          element: from its iterator.
+          targets: tensors and operations of the graph.
+          element_spec: the iterator's: the last batch may be smaller than the first.
+        """
+        fetches = self.sort(targets)
+        key = ("step", tuple(t.name for t in targets))
+        if key not in self._functions:
+            self._functions[key] = tf.function(
+                lambda element: self._step(pipeline, element, fetches),
+                autograph=False,
+                input_signature=[element_spec],
+            )
+        self._note_written(targets)
+        on_replicas, on_host = self._functions[key](element)
+        return self._in_order(targets, fetches, on_replicas, on_host)
+
+    def run_loop(self, pipeline, iterator, num_steps: int, targets: Sequence, host_every: int = 1):
+        """Runs up to `num_steps` steps in one call and gives the last one's `targets`.
+
+        Args:
+          pipeline: whose batches `iterator` gives.
+          iterator: from `pipeline.make_iterator`.
+          num_steps: steps to run, at most.
+          targets: to compute at every step; tensors must have static shapes (`can_loop`).
+          host_every: steps from one host's part to the next.
+
+        Returns:
+          Steps done, whether the data may go on, and the values: `None` for operations.
+        """
+        fetches = self.sort(targets)
+        key = ("loop", tuple(t.name for t in targets), host_every)
+        if key not in self._functions:
+            self._functions[key] = tf.function(
+                _Loop(self, pipeline, fetches, host_every), autograph=False, reduce_retracing=True
+            )
+        self._note_written(targets)
+        done, more, on_replicas, on_host = self._functions[key](iterator, tf.constant(num_steps))
+        if not int(done):
+            return 0, bool(more), []
+        return int(done), bool(more), self._in_order(targets, fetches, on_replicas, on_host)
+
+    def can_loop(self, targets: Sequence) -> bool:
+        """Says whether `run_loop` can carry the targets from one step to the next."""
+        fetches = self.sort(targets)
+        carried = [t for t in (*fetches.on_replicas, *fetches.on_host) if isinstance(t, tf.Tensor)]
+        return all(
+            t.shape.is_fully_defined() and t.dtype not in (tf.variant, tf.resource) for t in carried
+        )
+
+    def _in_order(self, targets, fetches, on_replicas, on_host):
+        """Puts the values in the order of `targets`, and adds those that waited for the end."""
+        after = self.run_host(fetches.after) if fetches.after else []
+        values = {}
+        for group, computed in ((fetches.on_replicas, on_replicas), (fetches.on_host, on_host)):
+            tensors = [t for t in group if isinstance(t, tf.Tensor)]
+            values.update((t.name, v) for t, v in zip(tensors, computed))
+        values.update((t.name, v) for t, v in zip(fetches.after, after))
+        return [values.get(target.name) for target in targets]
+
+    def _sort(self, targets):
+        program = self.program
+        if not program.topology.on_cores:
+            return Fetches(tuple(targets), (), (), ())
+        source = program.source
+        gathered = {
+            host_input.placeholder.op.name: host_input for host_input in program.host_inputs
+        }
+        batch = {tensor.op.name for tensor in program.inputs}
+        on_replicas, on_host, after, needed = [], [], [], {}
+        for target in targets:
+            closure = source.closure([target])
+            own = [gathered[name] for name in closure if name in gathered]
+            cut = self._boundary(target, closure, batch)
+            needed.update((h.placeholder.name, h) for h in (*own, *cut))
+            if own or cut:
+                on_host.append(target)
+            elif target is program.train_op or not batch.isdisjoint(closure):
+                on_replicas.append(target)
+            else:
+                after.append(target)
+        return Fetches(tuple(on_replicas), tuple(needed.values()), tuple(on_host), tuple(after))
+
+    def _boundary(self, target, closure, batch):
+        """Finds what the cores give to ops that only a host has (summaries make strings)."""
+        graph = self.program.graph
+        operations = [graph.get_operation_by_name(name) for name in closure]
+        host_only = {op.name for op in operations if _is_host_only(op)}
+        if not host_only:
+            return []
+        crossing = {}
+        for op in operations:
+            for tensor in op.inputs:
+                if op.name in host_only and tensor.op.name not in host_only:
+                    crossing[tensor.name] = tensor
+        return [
+            HostInput(tensor, tensor, only_first=True)
+            for tensor in crossing.values()
+            if not batch.isdisjoint(self.program.source.closure([tensor]))
+        ]
+
+    def _note_written(self, targets) -> list[str]:
+        """Names the variables that the targets may write; of the model's, says that they left their checkpoint."""
+        key = tuple(t.name for t in targets)
+        if key not in self._written:
+            self._written[key] = self._find_written(targets)
+        if not self._shared.isdisjoint(self._written[key]):
+            self.variables.checkpoint = None
+        return self._written[key]
+
+    def _find_written(self, targets):
+        source = self.program.source
+        nodes, variables = source.nodes(), source.variables()
+        written = {
+            reference.split(":")[0]
+            for name in source.closure(targets)
+            for reference in nodes[name].input
+            if nodes[name].op not in _READS and reference.split(":")[0] in variables
+        }
+        return [self.key(name) for name in sorted(written)]
+
+    def _build_host(self, targets, fed):
+        def run(*values):
+            with self._host_device():
+                bindings = {t.name: value for t, value in zip(fed, values)}
+                return self._transplant_host(targets, bindings)
+
+        signature = [tf.TensorSpec(t.shape, t.dtype) for t in fed]
+        return tf.function(run, autograph=False, input_signature=signature)
+
+    def _transplant_host(self, targets, bindings):
+        """Builds targets on replica 0's variables; gives a tensor or `None` for each."""
+        built = self.program.source.transplant(
+            targets,
+            {**self._handles(targets, 0, bindings), **bindings},
+            sum_over_replicas=_sum_of_one,
+        )
+        return [t if isinstance(t, tf.Tensor) else None for t in _with_operations_done(built)]
+
+    def _host_device(self):
+        topology = self.program.topology
+        return tf.device("/cpu:0" if topology.on_cores or topology.devices == ("/cpu:0",) else None)
+
+    def _handles(self, targets, replica_id, leaves):
+        nodes = self.program.source.nodes()
+        closure = self.program.source.closure(targets, leaves)
+        return {
+            f"{n}:0": self.handle(n, replica_id) for n in closure if nodes[n].op == "VarHandleOp"
+        }
+
+    def _step(self, pipeline, element, fetches):
+        """Builds one step: replicas, then the host."""
+        flat = self._flat_batch(pipeline, element)
+        strategy = self.program.topology.strategy
+        core_tensors = [h.tensor for h in fetches.host_inputs]
+        targets = [*fetches.on_replicas, *core_tensors]
+        computed = strategy.run(lambda *batch: self._replica_step(targets, batch), args=tuple(flat))
+        per_replica = [strategy.experimental_local_results(value) for value in computed]
+        num_own = len(per_replica) - len(core_tensors)
+        on_replicas = [values[0] for values in per_replica[:num_own]]
+        with self._host_device():
+            on_host = self._host_step(fetches, per_replica[num_own:])
+        return on_replicas, on_host
+
+    def _flat_batch(self, pipeline, element):
+        if self.program.topology.num_replicas == 1:
+            return pipeline.flatten(element)
+        return element if isinstance(element, (list, tuple)) else [element]
+
+    def _replica_step(self, targets, batch):
+        """Runs in the strategy's replica context; gives the tensors among `targets`."""
+        bindings = {tensor.name: value for tensor, value in zip(self.program.inputs, batch)}
+        topology = self.program.topology
+        replica_id = 0 if topology.is_tpu else _static_replica_id()
+        bindings.update(self._handles(targets, replica_id, bindings))
+        sum_over_replicas = None if topology.is_tpu else _sum_function(topology.num_replicas)
+        built = self.program.source.transplant(targets, bindings, replica_id, sum_over_replicas)
+        return [t for t in _with_operations_done(built) if isinstance(t, tf.Tensor)]
+
+    def _host_step(self, fetches, per_replica):
+        if not fetches.on_host:
+            return []
+        bindings = {
+            h.placeholder.name: _gather(h, values)
+            for h, values in zip(fetches.host_inputs, per_replica)
+        }
+        return [t for t in self._transplant_host(fetches.on_host, bindings) if t is not None]
+
+
+class _Loop:
+    """The body of one compiled loop."""
+
+    def __init__(
+        self, compiled: CompiledProgram, pipeline: InputPipeline, fetches: Fetches, host_every: int
+    ):
+        self._compiled = compiled
+        self._pipeline = pipeline
+        self._fetches = fetches
+        self._host_every = host_every
+        program = compiled.program
+        self._watched = program.loss if program.mode == ModeKeys.TRAIN else None
+
+    def __call__(self, iterator, num_steps):
+        replicas, host = (
+            [tf.zeros(t.shape, t.dtype) for t in group if isinstance(t, tf.Tensor)]
+            for group in (self._fetches.on_replicas, self._fetches.on_host)
+        )
+
+        def proceed(i, more, is_number, *_):
+            return (i < num_steps) & more & is_number
+
+        def advance(i, more, is_number, replicas, host):
+            element = iterator.get_next_as_optional()
+
+            def step():
+                computed = self._compiled._step(self._pipeline, element.get_value(), self._fetches)
+                return (
+                    i + 1,
+                    tf.constant(True),
+                    self._is_number(*computed),
+                    *map(_tensors, computed),
+                )
+
+            def stop():
+                return i, tf.constant(False), is_number, replicas, host
+
+            return tf.cond(element.has_value(), step, stop)
+
+        start = (tf.constant(0), tf.constant(True), tf.constant(True), replicas, host)
+        done, more, _, replicas, host = tf.while_loop(
+            proceed, advance, start, parallel_iterations=1
+        )
+        return done, more, replicas, host
+
+    def _is_number(self, on_replicas, on_host):
+        """Says whether the loss is still one: training must stop at the step where it isn't."""
+        for group, computed in (
+            (self._fetches.on_replicas, on_replicas),
+            (self._fetches.on_host, on_host),
+        ):
+            names = [t.name for t in group if isinstance(t, tf.Tensor)]
+            if self._watched is not None and self._watched.name in names:
+                return ~tf.math.is_nan(computed[names.index(self._watched.name)])
+        return tf.constant(True)
+
+
+def _tensors(values):
+    return [tf.convert_to_tensor(value) for value in values]
+
+
+def _is_host_only(op: tf.Operation) -> bool:
+    return (
+        any(t.dtype == tf.string for t in (*op.inputs, *op.outputs)) or op.type == "SummaryWriter"
+    )
+
+
+def _with_operations_done(built: list) -> list:
+    """Makes every tensor wait for the operations: who fetched both wants both."""
+    operations = [item for item in built if not isinstance(item, tf.Tensor)]
+    if not operations:
+        return built
+    with tf.control_dependencies(operations):
+        waiting = [tf.identity(item) if isinstance(item, tf.Tensor) else item for item in built]
+    return waiting
+
+
+def _static_replica_id() -> int:
+    replica_id = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return int(tf.get_static_value(replica_id) or 0)
+
+
+def _gather(host_input: HostInput, values: Sequence[tf.Tensor]) -> tf.Tensor:
+    if host_input.only_first or len(values) == 1:
+        return tf.identity(values[0])
+    if host_input.is_mean:
+        return tf.add_n(list(values)) / len(values)
+    return tf.concat(values, axis=0)
+
+
+def _sum_of_one(tensors: list, groups: list) -> list:
+    return [tf.identity(tensor) for tensor in tensors]
+
+
+def _sum_function(num_replicas: int) -> Callable:
+    """Gives what `CrossReplicaSum` means where no TPU does it."""
+    if num_replicas == 1:
+        return _sum_of_one
+
+    def sum_over_replicas(tensors, groups):
+        context = tf.distribute.get_replica_context()
+        whole = [i for i, group in enumerate(groups) if np.size(group) == 0 or len(group) == 1]
+        totals = dict(
+            zip(whole, context.all_reduce(tf.distribute.ReduceOp.SUM, [tensors[i] for i in whole]))
+        )
+        for i in range(len(tensors)):
+            if i not in totals:
+                totals[i] = _sum_of_group(context, tensors[i], groups[i])
+        return [tf.identity(totals[i]) for i in range(len(tensors))]
+
+    return sum_over_replicas
+
+
+def _sum_of_group(context, tensor, groups):
+    """Sums over the replicas of this replica's group only."""
+    replica_id = _static_replica_id()
+    (group,) = [list(group) for group in groups if replica_id in group]
+    everyone = context.all_gather(tensor[tf.newaxis], axis=0)
+    return tf.reduce_sum(tf.gather(everyone, group), axis=0)

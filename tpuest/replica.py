@@ -1,0 +1,336 @@
+"""Builds one replica's step: `model_fn`, called once in a TF 1 graph.
+
+Takes the pipeline's symbolic batch and the user's `model_fn`; gives a `Program`: what to run at each step and
+what of it belongs to the host. On cores the host's part (metrics, host calls, the reported loss) is built on
+placeholders, `HostInput`s, that stand for what the cores computed, gathered over them.
+
+    model_fn(features, labels) -> loss, train_op, metrics' tensors     one core, static shapes
+    gathered                   <- those tensors of every core          concatenated on axis 0
+    metric_fn(gathered), host_call(gathered)                           the host
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tpuest import errors, metrics, signatures
+from tpuest.compat import trace
+from tpuest.pipeline import InputPipeline
+from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_function
+from tpuest.topology import BatchSizes, InputDeployment, Topology
+from tpuest.transplant import CROSS_REPLICA_SUM, TransplantSource
+
+
+LOSS = "loss"
+# An operation of every program: who fetches it wants steps to run, rather than just a value.
+STEP_MARKER = "tpuest_step"
+
+
+@dataclasses.dataclass(frozen=True)
+class HostInput:
+    """A placeholder of the host's part for what the cores computed.
+
+    Attributes:
+      placeholder: in the program's graph.
+      tensor: what one core computes.
+      is_mean: whether cores' values are averaged; otherwise concatenated on axis 0.
+      only_first: whether only core 0's value is taken: every core has the same.
+    """
+
+    placeholder: tf.Tensor
+    tensor: tf.Tensor
+    is_mean: bool = False
+    only_first: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The model of one mode for one kind of batch.
+
+    Attributes:
+      mode: a `ModeKeys`.
+      source: of the graph that `model_fn` was called in.
+      inputs: the graph's tensors that stand for one replica's batch.
+      topology: where it runs.
+      loss: float scalar, mean over the replicas; `None` in prediction.
+      train_op: updates the variables on one replica.
+      predictions: nested tensors `[global_batch_size, ...]`.
+      padding_mask: int32 `[global_batch_size]` on cores, else `None`.
+      eval_values: metric name to its value, in evaluation.
+      eval_update: adds one batch to every metric, in evaluation.
+      host_ops: what the host call gave: run at every step.
+      host_inputs: empty without cores.
+      hooks: the spec's for this mode.
+      chief_hooks: the spec's `training_chief_hooks`.
+      scaffold: the spec's; an empty one if it has none.
+      restores_plainly: whether the default saver is used, which gives each variable the value of its name.
+      export_outputs: the spec's.
+    """
+
+    mode: str
+    source: TransplantSource
+    inputs: tuple[tf.Tensor, ...]
+    topology: Topology
+    loss: tf.Tensor | None
+    train_op: Any
+    predictions: Any
+    padding_mask: tf.Tensor | None
+    eval_values: dict
+    eval_update: tf.Operation | None
+    host_ops: tuple
+    host_inputs: tuple[HostInput, ...]
+    hooks: tuple
+    chief_hooks: tuple
+    scaffold: tf.compat.v1.train.Scaffold
+    restores_plainly: bool
+    export_outputs: Any
+
+    @property
+    def graph(self) -> tf.Graph:
+        return self.source.graph
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCall:
+    """How to call the user's `model_fn`.
+
+    Attributes:
+      model_fn: the user's function.
+      mode: a `ModeKeys`.
+      config: the estimator's `RunConfig`.
+      params: the estimator's, without a batch size.
+      topology: where the run is.
+      batch_sizes: of the mode.
+      passes_batch_size: whether `params` carry a batch size and `use_tpu`, as `TPUEstimator`'s do.
+    """
+
+    model_fn: Callable
+    mode: str
+    config: Any
+    params: dict
+    topology: Topology
+    batch_sizes: BatchSizes
+    passes_batch_size: bool = True
+
+    def call(self, pipeline: InputPipeline) -> Any:
+        """Calls `model_fn` in the default graph, with TF 1's meaning of every name."""
+        params = copy.deepcopy(self.params)
+        if self.passes_batch_size:
+            self._add_reserved(params)
+        num_shards = self.topology.num_replicas if self.topology.on_cores else None
+        with trace.model_fn_scope(num_shards):
+            return signatures.call_model_fn(
+                self.model_fn,
+                features=_with_hidden_padding(pipeline, self.mode),
+                labels=pipeline.labels,
+                mode=self.mode,
+                config=copy.deepcopy(self.config),
+                params=params,
+            )
+
+    def _add_reserved(self, params: dict) -> None:
+        if self.batch_sizes.model_batch_size is not None:
+            params["batch_size"] = self.batch_sizes.model_batch_size
+        params["use_tpu"] = self.topology.on_cores
+        if self.topology.on_cores:
+            params["context"] = InputDeployment(self.topology, self.batch_sizes)
+
+
+class _PaddedFeatures(dict):
+    """Features with `is_padding` for who asks, unseen by who iterates.
+
+    `is_padding`: int32 `[replica_batch_size]`, 1 for an example that only fills the batch.
+    """
+
+    def __init__(self, features, make_mask):
+        super().__init__(features)
+        self._make_mask = make_mask
+
+    def __missing__(self, key):
+        if key == "is_padding":
+            return self._make_mask()
+        raise KeyError(key)
+
+
+def _with_hidden_padding(pipeline: InputPipeline, mode: str) -> Any:
+    features = pipeline.features
+    if mode != ModeKeys.PREDICT or type(features) is not dict or not features:
+        return features
+
+    def no_padding():
+        (any_feature, *_) = pipeline.inputs()
+        return tf.zeros(tf.shape(any_feature)[:1], tf.int32)
+
+    mask = pipeline.padding_mask
+    return _PaddedFeatures(features, no_padding if mask is None else lambda: mask)
+
+
+def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSource) -> Program:
+    """Calls `model_fn` and sorts what it answers into the cores' part and the host's.
+
+    Args:
+      call: how to call it.
+      pipeline: made in the same graph.
+      source: of the default graph.
+
+    Raises:
+      ValueError: several cores train and nothing sums their gradients, or `model_fn` gives no spec.
+      RuntimeError: on cores, evaluation or prediction gives no `TPUEstimatorSpec`.
+      TypeError: on cores, predictions aren't a dict.
+    """
+    spec = call.call(pipeline)
+    if not isinstance(spec, (EstimatorSpec, TPUEstimatorSpec)):
+        raise ValueError("model_fn should return an EstimatorSpec.")
+    host = _Host(call.topology, call.batch_sizes.is_broadcast)
+    if call.topology.on_cores:
+        _check_spec_for_cores(spec, call.mode)
+    with trace.model_fn_scope(None):
+        parts = _host_parts(spec, host, pipeline)
+        tf.no_op(name=STEP_MARKER)
+    program = Program(
+        mode=call.mode,
+        source=source,
+        inputs=tuple(pipeline.inputs()),
+        topology=call.topology,
+        train_op=spec.train_op,
+        host_inputs=tuple(host.inputs),
+        hooks=_hooks_of(spec, call.mode),
+        chief_hooks=tuple(getattr(spec, "training_chief_hooks", ())),
+        export_outputs=spec.export_outputs,
+        **parts,
+    )
+    if call.mode == ModeKeys.TRAIN and call.topology.num_replicas > 1:
+        _check_gradients_are_summed(program)
+    return program
+
+
+class _Host:
+    """Builds the host's part: on placeholders on cores, on the model's own tensors elsewhere."""
+
+    def __init__(self, topology: Topology, is_broadcast: bool):
+        self._topology = topology
+        self._is_broadcast = is_broadcast
+        self.inputs: list[HostInput] = []
+
+    def gather(self, structure: Any) -> Any:
+        """Gives what the host sees of nested tensors of one core."""
+        if not self._topology.on_cores or structure is None:
+            return structure
+        return tf.nest.map_structure(self._gather_one, structure)
+
+    def call(self, name: str, host_call: Any) -> Any:
+        function, tensors = host_call
+        return call_host_function(name, (function, self.gather(tensors)))
+
+    def _gather_one(self, tensor: Any) -> tf.Tensor:
+        tensor = tf.convert_to_tensor(tensor)
+        shape = tensor.shape
+        is_scalar = shape.rank == 0
+        if not is_scalar and not self._is_broadcast:
+            shape = tf.TensorShape([None]).concatenate(shape[1:])
+        placeholder = tf.compat.v1.placeholder(tensor.dtype, shape)
+        is_mean = is_scalar and tensor.dtype.is_floating
+        only_first = self._is_broadcast or (is_scalar and not is_mean)
+        self.inputs.append(HostInput(placeholder, tensor, is_mean, only_first))
+        return placeholder
+
+
+def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
+    """Builds metrics, host call and scaffold of the spec."""
+    is_tpu_spec = isinstance(spec, TPUEstimatorSpec)
+    eval_metric_ops = {} if is_tpu_spec else dict(spec.eval_metric_ops or {})
+    host_ops = None
+    if is_tpu_spec and spec.eval_metrics is not None:
+        eval_metric_ops = metrics.trace_metrics(
+            lambda: host.call("eval_metrics", spec.eval_metrics)
+        )
+    elif eval_metric_ops:
+        eval_metric_ops = metrics.trace_metrics(lambda: spec.eval_metric_ops)
+    if is_tpu_spec and spec.host_call is not None:
+        host_ops = host.call("host_call", spec.host_call)
+    scaffold = (
+        spec.scaffold_fn() if is_tpu_spec and spec.scaffold_fn else getattr(spec, "scaffold", None)
+    )
+    is_prediction = spec.mode == ModeKeys.PREDICT
+    loss = host.gather(spec.loss)
+    return {
+        "loss": loss,
+        "predictions": host.gather(spec.predictions) if is_prediction else None,
+        "padding_mask": host.gather(pipeline.padding_mask),
+        **_evaluation(eval_metric_ops, loss, spec.mode),
+        "host_ops": tuple(op for op in tf.nest.flatten(host_ops) if op is not None),
+        "scaffold": scaffold or tf.compat.v1.train.Scaffold(),
+        "restores_plainly": _has_default_saver(scaffold),
+    }
+
+
+def _has_default_saver(scaffold: Any) -> bool:
+    has_own = scaffold is not None and (scaffold.saver is not None or scaffold.init_fn is not None)
+    return not has_own and not tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SAVERS)
+
+
+def _evaluation(eval_metric_ops: dict, loss: Any, mode: str) -> dict:
+    if mode != ModeKeys.EVAL:
+        return {"eval_values": {}, "eval_update": None}
+    for name in (LOSS, tf.compat.v1.GraphKeys.GLOBAL_STEP):
+        if name in eval_metric_ops:
+            raise ValueError(
+                f'Metric with name "{name}" is not allowed, because Estimator already defines a default metric '
+                "with the same name."
+            )
+    pairs = {**eval_metric_ops, LOSS: metrics.mean_loss(loss)}
+    values = {name: value for name, (value, _) in pairs.items()}
+    values[tf.compat.v1.GraphKeys.GLOBAL_STEP] = tf.compat.v1.train.get_global_step()
+    return {
+        "eval_values": values,
+        "eval_update": tf.group(*(update for _, update in pairs.values())),
+    }
+
+
+def _hooks_of(spec: Any, mode: str) -> tuple:
+    names = {
+        ModeKeys.TRAIN: "training_hooks",
+        ModeKeys.EVAL: "evaluation_hooks",
+        ModeKeys.PREDICT: "prediction_hooks",
+    }
+    return tuple(getattr(spec, names[mode]) or ())
+
+
+def _check_spec_for_cores(spec: Any, mode: str) -> None:
+    if mode == ModeKeys.TRAIN:
+        if not isinstance(spec, TPUEstimatorSpec) and spec.training_chief_hooks:
+            raise ValueError(
+                "training_chief_hooks returned by EstimatorSpec is not supported in TPUEstimator. "
+                "If you want to pass training hooks, please pass via training_hooks."
+            )
+        return
+    if not isinstance(spec, TPUEstimatorSpec):
+        what = "evaluation" if mode == ModeKeys.EVAL else "prediction"
+        raise RuntimeError(
+            f"estimator_spec used by TPU {what} must have type `TPUEstimatorSpec`. Got {type(spec)}"
+        )
+    if mode == ModeKeys.PREDICT:
+        _check_predictions(spec.predictions)
+
+
+def _check_predictions(predictions: Any) -> None:
+    if not isinstance(predictions, dict):
+        raise TypeError("TPUEstimatorSpec.predictions must be dict of Tensors.")
+    for key, tensor in predictions.items():
+        if tensor.shape.rank is None or (tensor.shape.rank and tensor.shape[0] is None):
+            raise errors.dynamic_prediction_shape(key, tensor)
+
+
+def _check_gradients_are_summed(program: Program) -> None:
+    nodes = program.source.nodes()
+    if any(
+        nodes[name].op == CROSS_REPLICA_SUM for name in program.source.closure([program.train_op])
+    ):
+        return
+    if not program.source.functions_with(CROSS_REPLICA_SUM):
+        raise errors.missing_cross_shard_optimizer(program.topology.num_replicas)

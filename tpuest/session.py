@@ -1,0 +1,209 @@
+"""The session that hooks, savers and queue runners of TF 1 talk to.
+
+Takes a compiled program, its pipeline and what is fetched; gives values as `tf.compat.v1.Session.run` does. There
+is no TF 1 session behind it: fetches are carried into functions and run on the live variables.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tpuest import _tf
+from tpuest.loop import CompiledProgram
+from tpuest.pipeline import InputPipeline
+from tpuest.replica import STEP_MARKER
+
+GLOBAL_STEP = tf.compat.v1.GraphKeys.GLOBAL_STEP
+
+
+class ReplicaSession(_tf.SessionInterface):
+    """One call's session.
+
+    Fetching what depends on a batch takes the next batch and runs a step; with the operation `STEP_MARKER` among
+    the fetches, `num_steps` of them, and every fetch gives the last step's value.
+
+    Attributes:
+      graph: the program's.
+      num_steps: how many steps the next fetch of `step_marker` runs.
+      steps_done: steps run so far.
+    """
+
+    def __init__(self, compiled: CompiledProgram, pipeline: InputPipeline, host_every: int = 1):
+        self.graph = compiled.program.graph
+        self.num_steps = 1
+        self.steps_done = 0
+        self._compiled = compiled
+        self._pipeline = pipeline
+        self._host_every = host_every
+        self._iterator = None
+        self._is_exhausted = False
+        self._every_step: tuple = ()
+
+    @property
+    def sess_str(self) -> str:
+        return ""
+
+    @property
+    def graph_def(self) -> Any:
+        return self.graph.as_graph_def()
+
+    def always_run(self, targets: Any) -> None:
+        """Sets what every marked step runs besides its fetches."""
+        self._every_step = tuple(targets)
+
+    def global_step(self) -> int:
+        """Reads the global step."""
+        return int(self._compiled.variables.value(GLOBAL_STEP))
+
+    def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
+        """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
+        handler = _tf.FetchHandler(self.graph, fetches, {})
+        tensors = handler.fetches()
+        targets = [*tensors, *handler.targets()]
+        with _tf.eager_mode(), _Explained(self.graph):
+            values = self._compute(targets, self._feeds(feed_dict))
+        numpy = [value.numpy() for value in values[: len(tensors)]]
+        return handler.build_results(self, numpy)
+
+    def make_callable(self, fetches, feed_list=None, accept_options=False):
+        """Gives a function of the values of `feed_list`; see `tf.compat.v1.Session.make_callable`."""
+
+        def call(*values, **unused_options):
+            return self.run(fetches, dict(zip(feed_list or (), values)))
+
+        return call
+
+    def partial_run_setup(self, fetches, feeds=None):
+        raise tf.errors.UnimplementedError(
+            None, None, "tpuest runs no partial steps. Use Session.run."
+        )
+
+    def partial_run(self, handle, fetches, feed_dict=None):
+        self.partial_run_setup(fetches)
+
+    def close(self) -> None:
+        """Releases the input pipeline."""
+        self._iterator = None
+        self._is_exhausted = True
+
+    def next_batch(self) -> Any:
+        """Takes the next batch.
+
+        Raises:
+          tf.errors.OutOfRangeError: there is none.
+        """
+        try:
+            return next(self._started_iterator())
+        except StopIteration:
+            self._is_exhausted = True
+            raise _end_of_data() from None
+
+    def _compute(self, targets, feeds):
+        is_marked = any(target.name == STEP_MARKER for target in targets)
+        if is_marked:
+            targets = [target for target in targets if target.name != STEP_MARKER]
+            return self._run_steps(targets)
+        if feeds or not self._compiled.needs_batch(targets):
+            return self._compiled.run_host(targets, feeds)
+        return self._one_step(targets)
+
+    def _one_step(self, targets):
+        element = self.next_batch()
+        return self._compiled.run_step(
+            self._pipeline, element, targets, self._iterator.element_spec
+        )
+
+    def _run_steps(self, targets):
+        if self._is_exhausted:
+            raise _end_of_data()
+        wanted = [*targets, *self._every_step]
+        if self.num_steps > 1 or self._compiled.program.topology.on_cores:
+            if self._compiled.can_loop(wanted):
+                return self._loop(wanted, self.num_steps)
+            self._loop(self._every_step, self.num_steps - 1)
+            if self._is_exhausted:
+                raise _end_of_data()
+        values = self._one_step(wanted)
+        self.steps_done += 1
+        return values
+
+    def _loop(self, targets, num_steps):
+        if not num_steps:
+            return []
+        done, more, values = self._compiled.run_loop(
+            self._pipeline, self._started_iterator(), num_steps, targets, self._host_every
+        )
+        self.steps_done += done
+        self._is_exhausted = not more
+        if not done:
+            raise _end_of_data()
+        return values
+
+    def _started_iterator(self):
+        if self._is_exhausted:
+            raise _end_of_data()
+        if self._iterator is None:
+            self._iterator = self._pipeline.make_iterator(self._compiled.handle)
+        return self._iterator
+
+    def _feeds(self, feed_dict):
+        """Lists `(tensor, value)` pairs; keys may be names, as a Saver's are, or sparse tensors."""
+        feeds = []
+        for key, value in (feed_dict or {}).items():
+            is_sparse = isinstance(key, tf.SparseTensor)
+            keys = tf.nest.flatten(key, expand_composites=True) if is_sparse else [key]
+            for one, given in zip(keys, tuple(value) if is_sparse else [value]):
+                tensor = self.graph.as_graph_element(one, allow_operation=False)
+                feeds.append((tensor, np.asarray(given, dtype=tensor.dtype.as_numpy_dtype)))
+        return feeds
+
+
+def _end_of_data() -> tf.errors.OutOfRangeError:
+    return tf.errors.OutOfRangeError(None, None, "End of sequence")
+
+
+class _Explained:
+    """Adds to an error of an operation where in the user's code the operation was made."""
+
+    _NODE = re.compile(r"\{\{node ([^}]+)\}\}")
+    # Errors that tell what happened outside the model: hooks and MonitoredSession act on their type alone.
+    _NOT_OF_AN_OP = (tf.errors.OutOfRangeError, tf.errors.AbortedError, tf.errors.UnavailableError)
+
+    def __init__(self, graph: tf.Graph):
+        self._graph = graph
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, error_type, error, trace):
+        if not isinstance(error, tf.errors.OpError) or isinstance(error, self._NOT_OF_AN_OP):
+            return
+        operation = self._operation(error.message)
+        if operation is None:
+            return
+        made_at = "".join(traceback.format_list(_user_frames(operation.traceback)))
+        message = f"{error.message}\n\nOperation {operation.name!r} was made at:\n{made_at}"
+        raise type(error)(error.node_def, operation, message).with_traceback(trace) from None
+
+    def _operation(self, message):
+        """Finds the operation in the model's graph: in a function its name has the function's scopes before it."""
+        for name in self._NODE.findall(message):
+            parts = name.split("/")
+            for start in range(len(parts)):
+                try:
+                    return self._graph.get_operation_by_name("/".join(parts[start:]))
+                except KeyError:
+                    continue
+        return None
+
+
+def _user_frames(frames) -> list:
+    """Leaves out the frames of TensorFlow and tpuest."""
+    inside = (os.path.dirname(tf.__file__), os.path.dirname(__file__))
+    return [tuple(frame) for frame in frames if not frame.filename.startswith(inside)]

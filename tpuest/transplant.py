@@ -1,0 +1,214 @@
+"""Carries a part of a TF 1 graph into the function that is being traced.
+
+Takes tensors and operations of a `tf.Graph` (what to compute) and `bindings`, the values that stand for
+some of its tensors (variables' handles, the batch); gives the same tensors and operations inside the
+`tf.function` under way. So `model_fn` runs once, in a plain graph, with TF 1's meaning, and its ops are
+compiled wherever they are needed: on each core, in a loop, for a hook's fetch.
+
+    with graph.as_default():
+      loss = model(features)
+    source = TransplantSource(graph)
+
+    @tf.function
+    def step(batch):
+      return source.transplant([loss], {features.name: batch})[0]
+"""
+
+import itertools
+
+import tensorflow as tf
+
+CROSS_REPLICA_SUM = "CrossReplicaSum"
+_VARIABLE = "VarHandleOp"
+# Distance between two replicas' op seeds: any constant that users do not pick as an offset themselves.
+_REPLICA_SEED_STRIDE = 7919
+_sessions = itertools.count()
+
+
+def producer_name(reference):
+    """Gives the node's name in `'node:0'`, `'node'` or `'^node'`."""
+    return reference.lstrip("^").split(":")[0]
+
+
+def tensor_name(reference):
+    """Gives the full tensor name of a node's input: `'node'` means `'node:0'`."""
+    return reference if ":" in reference or reference.startswith("^") else reference + ":0"
+
+
+class TransplantSource:
+    """A TF 1 graph whose parts can be carried into functions.
+
+    Attributes:
+      graph: the `tf.Graph`; ops added to it later are seen.
+    """
+
+    def __init__(self, graph):
+        self.graph = graph
+        # Resources (tables, queues, writers) live in one process-wide manager; in TF 1 each session had its own.
+        self._scope = f"tpuest_{next(_sessions)}"
+        self._version = None
+        self._nodes = {}
+        self._position = {}
+        self._library = None
+
+    def nodes(self):
+        """Returns node name to `NodeDef`, in the order of creation."""
+        if self._version != self.graph.version:
+            graph_def = self.graph.as_graph_def()
+            self._nodes = {node.name: node for node in graph_def.node}
+            self._position = {name: index for index, name in enumerate(self._nodes)}
+            self._library = graph_def
+            self._version = self.graph.version
+        return self._nodes
+
+    def variables(self):
+        """Returns each variable's name to its `VarHandleOp` node."""
+        return {name: node for name, node in self.nodes().items() if node.op == _VARIABLE}
+
+    def functions_with(self, op_type):
+        """Names the library functions (branches, loop bodies) that hold an op of this type."""
+        self.nodes()
+        return [
+            f.signature.name
+            for f in self._library.library.function
+            if any(node.op == op_type for node in f.node_def)
+        ]
+
+    def closure(self, targets, leaves=()):
+        """Names every node that `targets` need, in the order of creation.
+
+        Args:
+          targets: tensors or operations of `graph`.
+          leaves: tensor names whose producers are not followed.
+        """
+        nodes = self.nodes()
+        cut = _with_control_references(leaves)
+        seen = set()
+        pending = [target.name for target in targets]
+        while pending:
+            reference = pending.pop()
+            if tensor_name(reference) in cut:
+                continue
+            name = producer_name(reference)
+            if name not in seen:
+                seen.add(name)
+                pending.extend(nodes[name].input)
+        return sorted(seen, key=self._position.__getitem__)
+
+    def transplant(self, targets, bindings, replica_id=0, sum_over_replicas=None):
+        """Builds `targets` in the function being traced.
+
+        Args:
+          targets: tensors or operations of `graph`.
+          bindings: tensor name of `graph` to the value that stands for it.
+          replica_id: which replica this copy is for; stateful random ops differ between replicas.
+          sum_over_replicas: computes what `CrossReplicaSum` means, from a list of tensors to a list of tensors.
+            `None` carries the op over as it is, which is right on a TPU.
+
+        Returns:
+          The new tensors and operations, in the order of `targets`.
+        """
+        capture = tf.compat.v1.get_default_graph().capture
+        built = {name: capture(value) for name, value in bindings.items()}
+        needed = self.closure(targets, built)
+        wanted = {_reference(target) for target in targets}
+        dropped = _with_control_references(bindings) - set(bindings)
+        for stage in self._stages(needed, split=sum_over_replicas is not None):
+            nodes = [self._portable(self._nodes[name], replica_id, dropped) for name in stage.nodes]
+            self._import(nodes, built, wanted | stage.wanted_later)
+            if stage.sums:
+                inputs = [built[tensor_name(self._nodes[name].input[0])] for name in stage.sums]
+                groups = [self._constant(self._nodes[name].input[1]) for name in stage.sums]
+                for name, total in zip(stage.sums, sum_over_replicas(inputs, groups)):
+                    built[name + ":0"] = total
+                    built["^" + name] = total.op
+        return [built[_reference(target)] for target in targets]
+
+    def _stages(self, needed, split):
+        """Cuts `needed` where replicas must meet: a stage ends in the sums that its nodes feed."""
+        level = {}
+        for name in needed:
+            producers = map(producer_name, self._nodes[name].input)
+            level[name] = max(
+                (level[p] + self._is_sum(p, split) for p in producers if p in level), default=0
+            )
+        stages = [_Stage() for _ in range(max(level.values(), default=-1) + 1)]
+        for name in needed:
+            stage = stages[level[name]]
+            (stage.sums if self._is_sum(name, split) else stage.nodes).append(name)
+            for reference in self._nodes[name].input:
+                producer = producer_name(reference)
+                if producer in level and (
+                    level[producer] < level[name] or self._is_sum(name, split)
+                ):
+                    stages[level[producer]].wanted_later.add(tensor_name(reference))
+        return stages
+
+    def _is_sum(self, name, split):
+        return split and self._nodes[name].op == CROSS_REPLICA_SUM
+
+    def _constant(self, reference):
+        return tf.make_ndarray(self._nodes[producer_name(reference)].attr["value"].tensor)
+
+    def _import(self, nodes, built, wanted):
+        """Imports the nodes and adds what `wanted` names of them to `built`."""
+        if not nodes:
+            return
+        part = tf.compat.v1.GraphDef(
+            node=nodes, versions=self._library.versions, library=self._library.library
+        )
+        inside = {node.name for node in nodes}
+        inputs = {tensor_name(reference) for node in nodes for reference in node.input}
+        outside = {r for r in inputs if r in built or producer_name(r) not in inside}
+        returned = sorted(r for r in wanted if producer_name(r) in inside and r not in built)
+        elements = tf.graph_util.import_graph_def(
+            part,
+            name="model",
+            input_map={r: _as_tensor(built[r]) for r in outside},
+            return_elements=[r.lstrip("^") for r in returned],
+        )
+        built.update(zip(returned, elements or ()))
+
+    def _portable(self, node, replica_id, dropped_inputs):
+        """Copies a node without what tied it to its session: devices, colocation, private resources, equal seeds."""
+        copy = type(node)()
+        copy.CopyFrom(node)
+        copy.device = ""  # the strategy places the step
+        copy.attr.pop("_class", None)
+        if not dropped_inputs.isdisjoint(node.input):
+            copy.ClearField("input")
+            copy.input.extend(r for r in node.input if r not in dropped_inputs)
+        if "shared_name" in copy.attr:
+            shared = copy.attr["shared_name"].s.decode() or node.name
+            copy.attr["shared_name"].s = f"{self._scope}/{shared}".encode()
+        if replica_id and "seed2" in copy.attr and (copy.attr["seed"].i or copy.attr["seed2"].i):
+            copy.attr["seed2"].i += replica_id * _REPLICA_SEED_STRIDE
+        return copy
+
+
+class _Stage:
+    """Nodes that can be built before the replicas meet at `sums`."""
+
+    def __init__(self):
+        self.nodes = []
+        self.sums = []
+        self.wanted_later = set()
+
+
+def _reference(target):
+    return target.name if isinstance(target, tf.Tensor) else "^" + target.name
+
+
+def _with_control_references(names):
+    """Adds `^node` for each bound tensor: its producer is not there to be waited for."""
+    return set(names) | {"^" + producer_name(name) for name in names}
+
+
+def _as_tensor(value):
+    """Gives something that `import_graph_def` takes for an input: of an operation, any tensor that waits for it."""
+    if isinstance(value, tf.Tensor):
+        return value
+    if value.outputs:
+        return value.outputs[0]
+    with tf.control_dependencies([value]):
+        return tf.constant(0)

@@ -1,0 +1,85 @@
+"""Holds the model's variables: one copy for each replica, found by its TF 1 name.
+
+Takes the `VarHandleOp` nodes of a program's graph; gives resource handles for `transplant`. Values come from
+the program's own initialiser or from a checkpoint, run by `session`.
+"""
+
+import tensorflow as tf
+
+from tpuest import _tf
+
+
+class ReplicaVariables:
+    """Name to per-replica variable, for one strategy.
+
+    On a TPU a variable is the strategy's own, replicated over its cores; elsewhere it is one plain variable
+    for each device: the parts of a `MirroredVariable` would send a TF 1 optimizer down its distributed path.
+
+    Attributes:
+      checkpoint: identity of the checkpoint whose values the variables hold, or `None` if they hold others.
+    """
+
+    def __init__(self, topology):
+        self.topology = topology
+        self.checkpoint = None
+        self._copies = {}
+
+    def ensure(self, name, shape, dtype, label):
+        """Makes the variable if it isn't there yet.
+
+        Raises:
+          ValueError: another program of this estimator made it with another shape or type.
+        """
+        if name not in self._copies:
+            self._copies[name] = self._create(shape, dtype, label)
+            return
+        known = self._copies[name][0]
+        if known.dtype != dtype or not known.shape.is_compatible_with(shape):
+            raise ValueError(
+                f"Variable {label} is {known.dtype.name}{known.shape} in one mode of this model and "
+                f"{dtype.name}{shape} in another. Give them different names."
+            )
+
+    def __contains__(self, name):
+        return name in self._copies
+
+    def handle(self, name, replica_id=0):
+        """Returns the resource handle of one replica's copy."""
+        copies = self._copies[name]
+        return copies[0 if self.topology.is_tpu else replica_id].handle
+
+    def value(self, name):
+        """Reads replica 0's copy as a numpy array."""
+        return self._copies[name][0].numpy()
+
+    def share_first(self, names):
+        """Gives every replica the value of replica 0."""
+        if self.topology.num_replicas == 1:
+            return
+        for name in names:
+            first, *others = self._copies[name]
+            if self.topology.is_tpu:
+                first.assign(first.read_value())
+            for other in others:
+                if bool(_tf.is_initialized(first.handle)):
+                    other.assign(first.read_value())
+
+    def _create(self, shape, dtype, label):
+        if self.topology.is_tpu:
+            with self.topology.strategy.scope():
+                return [
+                    tf.Variable(
+                        tf.zeros(shape, dtype),
+                        trainable=False,
+                        name=label,
+                        synchronization=tf.VariableSynchronization.ON_WRITE,
+                        aggregation=tf.VariableAggregation.NONE,
+                    )
+                ]
+        copies = []
+        for device in self.topology.devices:
+            with tf.device(device):
+                copies.append(
+                    _tf.UninitializedVariable(shape=shape, dtype=dtype, name=label, trainable=False)
+                )
+        return copies

@@ -1,0 +1,63 @@
+"""Keeps what an estimator builds, so that a second call builds nothing.
+
+A `Workspace` is one set of variables and the programs compiled on it. It serves one call at a time: a call that starts
+while another is under way (a prediction's generator, an evaluation in a hook) gets a workspace of its own, so that
+neither sees the other's values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tpuest.loop import CompiledProgram
+from tpuest.replica import Program
+from tpuest.topology import Topology
+from tpuest.variables import ReplicaVariables
+
+# One for the call under way and one for the call inside it; more would keep copies of the model for nothing.
+_MOST_IDLE = 2
+
+
+class Workspace:
+    """One set of variables and the programs compiled on it."""
+
+    def __init__(self, topology: Topology):
+        self.variables = ReplicaVariables(topology)
+        self._compiled: dict[int, CompiledProgram] = {}
+
+    def compile(self, program: Program) -> CompiledProgram:
+        """Gives the program's functions on these variables."""
+        if id(program) not in self._compiled:
+            self._compiled[id(program)] = CompiledProgram(program, self.variables)
+        return self._compiled[id(program)]
+
+
+class Workspaces:
+    """An estimator's workspaces and programs."""
+
+    def __init__(self):
+        self._idle: list[Workspace] = []
+        self._programs: dict[Any, Program] = {}
+
+    @contextlib.contextmanager
+    def lease(self, topology: Topology, held: Any) -> Iterator[Workspace]:
+        """Gives a workspace that nobody else uses, if possible one that holds the checkpoint `held`."""
+        fitting = [space for space in self._idle if space.variables.topology is topology]
+        fitting.sort(key=lambda space: space.variables.checkpoint == held)
+        space = fitting[-1] if fitting else Workspace(topology)
+        if fitting:
+            self._idle.remove(space)
+        try:
+            yield space
+        finally:
+            self._idle = [*self._idle[-_MOST_IDLE + 1 :], space]
+
+    def program(self, key: Any, build: Callable[[], Program]) -> Program:
+        """Gives the program known by `key`, or builds it; `None` is never known."""
+        if key is None:
+            return build()
+        if key not in self._programs:
+            self._programs[key] = build()
+        return self._programs[key]
