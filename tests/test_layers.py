@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tpuest import _tf
 from tpuest.compat import layers
 from tpuest.errors import UnsupportedError
 
@@ -287,10 +288,11 @@ def test_an_optimizer_applies_a_constraint(x):
 
 
 def test_layers_run_eagerly():
-    layer = layers.BatchNormalization(momentum=0.5, gamma_regularizer=tf.nn.l2_loss)
-    layer(tf.constant([[1.0], [3.0]]), training=True)
-    np.testing.assert_allclose(layer.moving_mean.numpy(), [1.0])
-    np.testing.assert_allclose(layer.losses[0].numpy(), 0.5)
+    with _tf.eager_mode():
+        layer = layers.BatchNormalization(momentum=0.5, gamma_regularizer=tf.nn.l2_loss)
+        layer(tf.constant([[1.0], [3.0]]), training=True)
+        np.testing.assert_allclose(layer.moving_mean.numpy(), [1.0])
+        np.testing.assert_allclose(layer.losses[0].numpy(), 0.5)
 
 
 def test_no_module_imports_keras():

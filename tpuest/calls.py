@@ -61,7 +61,6 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
         run = self._run
         scaffold = run.compiled.program.scaffold
         scaffold.finalize()
-        tf.compat.v1.logging.info("Graph was finalized.")
         run.compiled.ensure_variables()
         self.session = ReplicaSession(run.compiled, run.pipeline, self._host_every)
         self.session.always_run(self._every_step)

@@ -568,7 +568,7 @@ def _as_tpu_config(config: Any, use_tpu: bool) -> RunConfig:
     if isinstance(config, RunConfig):
         return config
     if not use_tpu and isinstance(config, run_config.RunConfig):
-        return _with_tpu_part(config)
+        return RunConfig.from_plain(config)
     raise ValueError("`config` must be provided with type `tpu_config.RunConfig`")
 
 

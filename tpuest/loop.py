@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tpuest import _tf
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import HostInput, Program
 from tpuest.spec import ModeKeys
@@ -65,14 +66,17 @@ class CompiledProgram:
         self._fetches: dict[Any, Fetches] = {}
         self._shared: frozenset[str] = frozenset()
         self._written: dict[Any, list[str]] = {}
+        self._needs_batch: dict[Any, bool] = {}
 
     def ensure_variables(self) -> None:
         """Makes the graph's variables; those of the model are shared with the estimator's other programs."""
         collection = self.program.graph.get_collection(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)
         self._shared = frozenset(variable.op.name for variable in collection)
-        for name, node in self.program.source.variables().items():
-            shape = tf.TensorShape(node.attr["shape"].shape)
-            self.variables.ensure(self.key(name), shape, tf.as_dtype(node.attr["dtype"].type), name)
+        with _tf.eager_mode():
+            for name, node in self.program.source.variables().items():
+                shape = tf.TensorShape(node.attr["shape"].shape)
+                dtype = tf.as_dtype(node.attr["dtype"].type)
+                self.variables.ensure(self.key(name), shape, dtype, name)
 
     def key(self, name: str) -> str:
         """Gives a variable's name in `ReplicaVariables`: metrics' counters are the program's own."""
@@ -90,8 +94,12 @@ class CompiledProgram:
 
     def needs_batch(self, targets: Sequence) -> bool:
         """Says whether any target depends on a batch."""
-        fetches = self.sort(targets)
-        return bool(fetches.on_replicas or fetches.host_inputs)
+        key = tuple(target.name for target in targets)
+        if key not in self._needs_batch:
+            fed = [*self.program.inputs, *(h.placeholder for h in self.program.host_inputs)]
+            closure = self.program.source.closure(targets)
+            self._needs_batch[key] = not {tensor.op.name for tensor in fed}.isdisjoint(closure)
+        return self._needs_batch[key]
 
     def run_host(self, targets: Sequence, feeds: Sequence[tuple[tf.Tensor, Any]] = ()) -> list:
         """Computes targets that need no batch, on replica 0's variables.
@@ -126,11 +134,10 @@ class CompiledProgram:
         fetches = self.sort(targets)
         key = ("step", tuple(t.name for t in targets))
         if key not in self._functions:
-            self._functions[key] = tf.function(
-                lambda element: self._step(pipeline, element, fetches),
-                autograph=False,
-                input_signature=[element_spec],
+            step = tf.function(
+                lambda element: self._step(pipeline, element, fetches), autograph=False
             )
+            self._functions[key] = step.get_concrete_function(element_spec)
         self._note_written(targets)
         on_replicas, on_host = self._functions[key](element)
         return self._in_order(targets, fetches, on_replicas, on_host)
@@ -151,9 +158,8 @@ class CompiledProgram:
         fetches = self.sort(targets)
         key = ("loop", tuple(t.name for t in targets), host_every)
         if key not in self._functions:
-            self._functions[key] = tf.function(
-                _Loop(self, pipeline, fetches, host_every), autograph=False, reduce_retracing=True
-            )
+            loop = tf.function(_Loop(self, pipeline, fetches, host_every), autograph=False)
+            self._functions[key] = loop.get_concrete_function(iterator, tf.constant(num_steps))
         self._note_written(targets)
         done, more, on_replicas, on_host = self._functions[key](iterator, tf.constant(num_steps))
         if not int(done):
@@ -246,7 +252,7 @@ class CompiledProgram:
                 return self._transplant_host(targets, bindings)
 
         signature = [tf.TensorSpec(t.shape, t.dtype) for t in fed]
-        return tf.function(run, autograph=False, input_signature=signature)
+        return tf.function(run, autograph=False).get_concrete_function(*signature)
 
     def _transplant_host(self, targets, bindings):
         """Builds targets on replica 0's variables; gives a tensor or `None` for each."""

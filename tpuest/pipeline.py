@@ -212,8 +212,7 @@ class _Reader:
         variant = tf.data.experimental.to_variant(self.result)
         if not _is_eager(self.result):
             variant = self._run_in_function(variant, read_variable)
-        dataset = tf.data.experimental.from_variant(variant, self.result.element_spec)
-        return dataset.with_options(self.result.options())
+        return tf.data.experimental.from_variant(variant, self.result.element_spec)
 
     def _run_in_function(self, variant, read_variable):
         @tf.function(autograph=False)

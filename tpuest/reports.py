@@ -21,7 +21,8 @@ def write_evaluation(directory: str, results: dict[str, Any], checkpoint_path: s
     step = int(results[tf.compat.v1.GraphKeys.GLOBAL_STEP])
     shown = ", ".join(f"{k} = {v}" for k, v in sorted(results.items()) if not isinstance(v, bytes))
     tf.compat.v1.logging.info("Saving dict for global step %d: %s", step, shown)
-    writer = tf.compat.v1.summary.FileWriterCache.get(directory)
+    with tf.Graph().as_default():  # a version 1 writer refuses to be made eagerly
+        writer = tf.compat.v1.summary.FileWriterCache.get(directory)
     writer.add_summary(_summary_of(results), step)
     if checkpoint_path:
         tf.compat.v1.logging.info(

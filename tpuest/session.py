@@ -35,7 +35,7 @@ class ReplicaSession(_tf.SessionInterface):
     """
 
     def __init__(self, compiled: CompiledProgram, pipeline: InputPipeline, host_every: int = 1):
-        self.graph = compiled.program.graph
+        self._graph = compiled.program.graph
         self.num_steps = 1
         self.steps_done = 0
         self._compiled = compiled
@@ -44,6 +44,10 @@ class ReplicaSession(_tf.SessionInterface):
         self._iterator = None
         self._is_exhausted = False
         self._every_step: tuple = ()
+
+    @property
+    def graph(self) -> tf.Graph:
+        return self._graph
 
     @property
     def sess_str(self) -> str:
@@ -55,11 +59,12 @@ class ReplicaSession(_tf.SessionInterface):
 
     def always_run(self, targets: Any) -> None:
         """Sets what every marked step runs besides its fetches."""
-        self._every_step = tuple(targets)
+        self._every_step = tuple(t.op if isinstance(t, tf.Tensor) else t for t in targets)
 
     def global_step(self) -> int:
         """Reads the global step."""
-        return int(self._compiled.variables.value(GLOBAL_STEP))
+        with _tf.eager_mode():
+            return int(self._compiled.variables.value(GLOBAL_STEP))
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
         """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
@@ -105,13 +110,14 @@ class ReplicaSession(_tf.SessionInterface):
             raise _end_of_data() from None
 
     def _compute(self, targets, feeds):
-        is_marked = any(target.name == STEP_MARKER for target in targets)
-        if is_marked:
-            targets = [target for target in targets if target.name != STEP_MARKER]
-            return self._run_steps(targets)
-        if feeds or not self._compiled.needs_batch(targets):
-            return self._compiled.run_host(targets, feeds)
-        return self._one_step(targets)
+        if all(target.name != STEP_MARKER for target in targets):
+            if feeds or not self._compiled.needs_batch(targets):
+                return self._compiled.run_host(targets, feeds)
+            return self._one_step(targets)
+        if self._is_exhausted:
+            raise _end_of_data()
+        values = self._run_steps([target for target in targets if target.name != STEP_MARKER])
+        return [values.get(target.name) for target in targets]
 
     def _one_step(self, targets):
         element = self.next_batch()
@@ -119,23 +125,26 @@ class ReplicaSession(_tf.SessionInterface):
             self._pipeline, element, targets, self._iterator.element_spec
         )
 
-    def _run_steps(self, targets):
-        if self._is_exhausted:
-            raise _end_of_data()
-        wanted = [*targets, *self._every_step]
-        if self.num_steps > 1 or self._compiled.program.topology.on_cores:
-            if self._compiled.can_loop(wanted):
-                return self._loop(wanted, self.num_steps)
-            self._loop(self._every_step, self.num_steps - 1)
-            if self._is_exhausted:
-                raise _end_of_data()
+    def _run_steps(self, targets) -> dict[str, Any]:
+        """Runs `num_steps` steps and gives the last one's values by name."""
+        wanted = sorted(
+            {t.name: t for t in (*targets, *self._every_step)}.values(), key=lambda t: t.name
+        )
+        loops = self.num_steps > 1 or self._compiled.program.topology.on_cores
+        if loops and self._compiled.can_loop(wanted):
+            return self._loop(wanted, self.num_steps)
+        if self.num_steps > 1:
+            self._loop(self._without_values(wanted), self.num_steps - 1)
         values = self._one_step(wanted)
         self.steps_done += 1
-        return values
+        return dict(zip((t.name for t in wanted), values))
+
+    def _without_values(self, wanted):
+        """Leaves what changes variables, and the loss: the loop stops where it is no number."""
+        loss = self._compiled.program.loss
+        return [t for t in wanted if t is loss or not isinstance(t, tf.Tensor)]
 
     def _loop(self, targets, num_steps):
-        if not num_steps:
-            return []
         done, more, values = self._compiled.run_loop(
             self._pipeline, self._started_iterator(), num_steps, targets, self._host_every
         )
@@ -143,7 +152,7 @@ class ReplicaSession(_tf.SessionInterface):
         self._is_exhausted = not more
         if not done:
             raise _end_of_data()
-        return values
+        return dict(zip((t.name for t in targets), values))
 
     def _started_iterator(self):
         if self._is_exhausted:

@@ -63,7 +63,8 @@ def dense(tf, layers, inputs):
 def dense_stacked(tf, layers, inputs):
   x = layers.dense(inputs('vector'), 5, activation=tf.nn.relu)
   x = layers.dense(x, 4, tf.tanh, False)
-  return layers.dense(x, 3, name='logits')
+  bare = layers.dense(x, 4, use_bias=False)
+  return [x, bare, layers.dense(x, 3, name='logits')]
 
 
 def dense_rank_3(tf, layers, inputs):
@@ -263,7 +264,8 @@ def flatten(tf, layers, inputs):
 def conv1d(tf, layers, inputs):
   x = layers.conv1d(inputs('sequence'), 4, 3)
   x = layers.conv1d(x, 5, 2, strides=2, padding='same', activation=tf.nn.relu)
-  return layers.dense(x, 2)
+  bare = layers.conv1d(x, 2, 1, use_bias=False)
+  return [bare, layers.dense(x, 2)]
 
 
 def conv1d_causal(tf, layers, inputs):
@@ -279,8 +281,8 @@ def conv2d(tf, layers, inputs):
   x = layers.conv2d(inputs('image'), 4, 3, padding='same',
                     kernel_regularizer=tf.nn.l2_loss)
   x = layers.conv2d(x, 5, (3, 2), (2, 1), activation=tf.nn.relu)
-  x = layers.conv2d(x, 3, 1, use_bias=False, name='last')
-  return layers.conv2d(x, 3, 1)
+  x = layers.conv2d(x, 3, 1, use_bias=False, name='bare')
+  return [x, layers.conv2d(x, 3, 1)]
 
 
 def conv2d_dilated(tf, layers, inputs):
@@ -295,7 +297,7 @@ def conv2d_class(tf, layers, inputs):
 
 def conv3d(tf, layers, inputs):
   x = layers.conv3d(inputs('volume'), 3, 2, padding='same')
-  return layers.conv3d(x, 2, (2, 3, 2), strides=(1, 2, 1))
+  return layers.conv3d(x, 2, (2, 3, 2), strides=(1, 2, 1), use_bias=False)
 
 
 def conv2d_transpose(tf, layers, inputs):
@@ -331,7 +333,7 @@ def separable_conv2d(tf, layers, inputs):
       inputs('image'), 4, 3, padding='same', depth_multiplier=2,
       depthwise_regularizer=tf.nn.l2_loss, activation=tf.nn.relu)
   x = layers.separable_conv2d(x, 3, 2, strides=2, use_bias=False)
-  return layers.dense(x, 2)
+  return [x, layers.dense(x, 2)]
 
 
 # --- pooling

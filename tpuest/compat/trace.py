@@ -73,16 +73,14 @@ def keras_free_layers() -> Iterator[None]:
     """Puts tpuest's layers where `tf.compat.v1.layers` has Keras's, which refuse to work with Keras 3."""
     from tpuest.compat import layers  # only now: programs without layers need not load them
 
-    target = tf.compat.v1.layers
-    ours = {name: getattr(layers, name) for name in layers.__all__ if name != "experimental"}
-    before = {name: target.__dict__.get(name) for name in ours}
-    for name, value in ours.items():
-        setattr(target, name, value)
+    # Not setattr: the attribute is a lazy module, and loading it is what fails.
+    names = vars(tf.compat.v1.layers)
+    ours = {name: getattr(layers, name) for name in layers.__all__}
+    before = {name: names[name] for name in ours if name in names}
+    names.update(ours)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                delattr(target, name)
-            else:
-                setattr(target, name, value)
+        for name in ours:
+            del names[name]
+        names.update(before)

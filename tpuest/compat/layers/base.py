@@ -255,7 +255,7 @@ class Layer:
         if self._dtype is None:
             self._dtype = dtype.base_dtype.name
         self._set_scope(None)
-        existing = weights.list_existing()
+        existing = weights.list_existing() if regularizer else frozenset()
         with self._enter_scope(reuse=self.built or self._reuse) as scope:
             variable = tf.get_variable(
                 name,

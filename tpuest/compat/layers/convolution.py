@@ -1,9 +1,10 @@
 """Convolutions over 1, 2 and 3 axes: plain, transposed and separable."""
 
+from __future__ import annotations
+
 import functools
 
 import tensorflow.compat.v1 as tf
-import tensorflow.compat.v2 as tf2
 
 from tpuest.compat.layers import base, window
 from tpuest.compat.layers.function import make_function
@@ -41,6 +42,8 @@ class _Convolution(base.Layer):
     """
 
     rank: int
+    # What the original called the operation: programs fetch tensors by such names.
+    _operation_name: str
 
     def __init__(
         self,
@@ -112,17 +115,15 @@ class _Convolution(base.Layer):
         )
 
     def _add_bias(self):
-        self.bias = (
-            self.add_weight(
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
                 "bias",
                 (self.filters,),
                 initializer=self.bias_initializer,
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
             )
-            if self.use_bias
-            else None
-        )
 
     def call(self, inputs):
         """Convolves [batch, ..., channels] into [batch, ..., filters]."""
@@ -130,15 +131,14 @@ class _Convolution(base.Layer):
         return self._activate(self._bias_outputs(outputs))
 
     def _convolve(self, inputs):
-        # TF 2's function: TF 1's moves space to batch for a dilation, where
-        # today's kernels dilate.
-        return tf2.nn.convolution(
+        return tf.nn.convolution(
             inputs,
             self.kernel,
-            strides=list(self.strides),
             padding=self._name_padding(),
-            dilations=list(self.dilation_rate),
+            strides=self.strides,
+            dilation_rate=self.dilation_rate,
             data_format=window.name_data_format(self.data_format, self.rank),
+            name=self._operation_name,
         )
 
     def _name_padding(self):
@@ -163,7 +163,7 @@ class _Convolution(base.Layer):
         return tf.nn.bias_add(
             outputs,
             self.bias,
-            data_format=("NCHW" if self.data_format == "channels_first" else "NHWC"),
+            data_format="NCHW" if self.data_format == "channels_first" else "NHWC",
         )
 
     def _activate(self, outputs):
@@ -171,36 +171,35 @@ class _Convolution(base.Layer):
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the outputs for that of the inputs."""
-        return window.map_sizes(
-            input_shape,
-            self.data_format,
-            [
-                lambda size, axis=axis: window.measure_output(
-                    size,
-                    self.kernel_size[axis],
-                    self.strides[axis],
-                    self.padding,
-                    self.dilation_rate[axis],
-                )
-                for axis in range(self.rank)
-            ],
-            self.filters,
+        measures = [functools.partial(self._measure, axis) for axis in range(self.rank)]
+        return window.map_sizes(input_shape, self.data_format, measures, self.filters)
+
+    def _measure(self, axis, size):
+        return window.measure_output(
+            size,
+            self.kernel_size[axis],
+            self.strides[axis],
+            self.padding,
+            self.dilation_rate[axis],
         )
 
 
 class Conv1D(_Convolution):
     __doc__ = f"Convolution of [batch, steps, channels].\n\n{_Convolution.__doc__}"
     rank = 1
+    _operation_name = "conv1d"
 
 
 class Conv2D(_Convolution):
     __doc__ = f"Convolution of images.\n\n{_Convolution.__doc__}"
     rank = 2
+    _operation_name = "Conv2D"
 
 
 class Conv3D(_Convolution):
     __doc__ = f"Convolution of volumes.\n\n{_Convolution.__doc__}"
     rank = 3
+    _operation_name = "Conv3D"
 
 
 class _TransposedConvolution(_Convolution):
@@ -283,11 +282,6 @@ class _TransposedConvolution(_Convolution):
         return window.measure_transposed(
             size, self.kernel_size[axis], self.strides[axis], self.padding
         )
-
-    def compute_output_shape(self, input_shape):
-        """Returns the shape of the outputs for that of the inputs."""
-        measures = [functools.partial(self._measure, axis) for axis in range(self.rank)]
-        return window.map_sizes(input_shape, self.data_format, measures, self.filters)
 
 
 class Conv2DTranspose(_TransposedConvolution):

@@ -1,5 +1,7 @@
 """`dense`, `dropout` and `flatten`, with their classes."""
 
+from __future__ import annotations
+
 import numbers
 
 import numpy as np
@@ -71,6 +73,26 @@ class Dense(base.Layer):
 
     def build(self, input_shape):
         """Makes the kernel and the bias for inputs [..., input_size]."""
+        input_size = self._read_input_size(input_shape)
+        self.kernel = self.add_weight(
+            "kernel",
+            [input_size, self.units],
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                "bias",
+                [self.units],
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self.built = True
+
+    def _read_input_size(self, input_shape):
         dtype = tf.as_dtype(self.dtype or tf.float32)
         if not (dtype.is_floating or dtype.is_complex):
             raise TypeError(
@@ -83,25 +105,7 @@ class Dense(base.Layer):
                 "The last dimension of the inputs to `Dense` should be defined. Found `None`."
             )
         self.input_spec = InputSpec(min_ndim=2, axes={-1: input_size})
-        self.kernel = self.add_weight(
-            "kernel",
-            [input_size, self.units],
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.bias = (
-            self.add_weight(
-                "bias",
-                [self.units],
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
-            if self.use_bias
-            else None
-        )
-        self.built = True
+        return input_size
 
     def call(self, inputs):
         """Multiplies inputs [..., input_size] into outputs [..., units]."""
@@ -130,8 +134,8 @@ class Dropout(base.Layer):
 
     Args:
       rate: the share to drop, in [0, 1); a number or a scalar tensor.
-      noise_shape: sizes of the mask; `None` or -1 for an axis is the inputs'
-        size, 1 drops along the whole axis.
+      noise_shape: sizes of the mask; `None` for an axis is the inputs' size, 1
+        drops along the whole axis.
       seed: int, the op seed.
       name: name of the layer.
       **kwargs: see `Layer`.
@@ -181,7 +185,7 @@ class Flatten(base.Layer):
 
     def __init__(self, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        self.data_format = data_format or "channels_last"
+        self.data_format = window.check_data_format(data_format)
         self.input_spec = InputSpec(min_ndim=1)
 
     def call(self, inputs):

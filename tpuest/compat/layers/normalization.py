@@ -7,6 +7,8 @@
 Rules are those of TF 1.15's `BatchNormalization` as `tf.layers` used it.
 """
 
+from __future__ import annotations
+
 import contextlib
 
 import tensorflow.compat.v1 as tf

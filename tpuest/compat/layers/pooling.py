@@ -1,5 +1,10 @@
 """Average and maximum pooling over 1, 2 and 3 axes."""
 
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
 import tensorflow.compat.v1 as tf
 
 from tpuest.compat.layers import base, window
@@ -19,8 +24,8 @@ class _Pooling(base.Layer):
       **kwargs: see `Layer`.
     """
 
-    rank = None
-    _pool = None
+    rank: int
+    _pool: Callable
 
     def __init__(
         self, pool_size, strides, padding="valid", data_format="channels_last", name=None, **kwargs
@@ -50,16 +55,11 @@ class _Pooling(base.Layer):
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the outputs for that of the inputs."""
-        return window.map_sizes(
-            input_shape,
-            self.data_format,
-            [
-                lambda size, axis=axis: window.measure_output(
-                    size, self.pool_size[axis], self.strides[axis], self.padding
-                )
-                for axis in range(self.rank)
-            ],
-        )
+        measures = [functools.partial(self._measure, axis) for axis in range(self.rank)]
+        return window.map_sizes(input_shape, self.data_format, measures)
+
+    def _measure(self, axis, size):
+        return window.measure_output(size, self.pool_size[axis], self.strides[axis], self.padding)
 
 
 class _Pooling1D(_Pooling):
