@@ -1,24 +1,31 @@
 """The only file that imports `tensorflow.python.*`; each line says why."""
 
 # Programs call tf.disable_v2_behavior() at import; the engine still runs eagerly.
-from tensorflow.python.eager.context import eager_mode, graph_mode  # noqa: F401
 # Saver, QueueRunner and hooks accept a session only if it is one of these.
 from tensorflow.python.client.session import SessionInterface  # noqa: F401
+
 # Nested fetches (dicts, variables, SparseTensors) flatten and rebuild as in a tf.compat.v1.Session.
 from tensorflow.python.client.session import _FetchHandler as FetchHandler  # noqa: F401
-# A variable whose value arrives later, from the TF 1 initialiser or a checkpoint.
-from tensorflow.python.ops.resource_variable_ops import UninitializedVariable  # noqa: F401
-# params['batch_size'] rules apart, CrossShardOptimizer asks this context how many shards there are.
-from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
+from tensorflow.python.eager.context import eager_mode, graph_mode  # noqa: F401
 
 # layers: `training` may be a tensor that folds to a constant; the public
 # `tf.get_static_value` doesn't fold, and then the graph gets a needless cond.
-from tensorflow.python.framework.smart_cond import smart_cond  # noqa: F401
-from tensorflow.python.framework.smart_cond import smart_constant_value  # noqa: F401
+from tensorflow.python.framework.smart_cond import (
+    smart_cond,  # noqa: F401
+    smart_constant_value,  # noqa: F401
+)
+
 # A fresh variable on a device has no value until restored.
 from tensorflow.python.ops.gen_resource_variable_ops import var_is_initialized_op as is_initialized  # noqa: F401
+
+# A variable whose value arrives later, from the TF 1 initialiser or a checkpoint.
+from tensorflow.python.ops.resource_variable_ops import UninitializedVariable  # noqa: F401
+
 # spec.HostCallHook: a session must initialise the summary writers of a host call; no public list of them.
 from tensorflow.python.ops.summary_ops_v2 import summary_writer_initializer_op  # noqa: F401
+
+# params['batch_size'] rules apart, CrossShardOptimizer asks this context how many shards there are.
+from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
 
 
 def saving_listeners(saver_hook):

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuest import checkpoint, hooks as own_hooks
+from tpuest import checkpoint
+from tpuest import hooks as own_hooks
 from tpuest.loop import CompiledProgram
+from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import STEP_MARKER
 from tpuest.session import ReplicaSession
@@ -38,6 +40,7 @@ class Run:
       pipeline: feeds it.
       checkpoint_path: whose values to start from; `None` runs the initialisers.
       hooks: all hooks of the call.
+      partial_step: for batches too small for the cores; `None` where there are none.
       model_dir: where checkpoints are, to keep deleting the oldest; `None` outside training.
     """
 
@@ -45,6 +48,7 @@ class Run:
     pipeline: InputPipeline
     checkpoint_path: str | None
     hooks: tuple
+    partial_step: PartialStep | None = None
     model_dir: str | None = None
 
 
@@ -62,7 +66,9 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
         scaffold = run.compiled.program.scaffold
         scaffold.finalize()
         run.compiled.ensure_variables()
-        self.session = ReplicaSession(run.compiled, run.pipeline, self._host_every)
+        self.session = ReplicaSession(
+            run.compiled, run.pipeline, self._host_every, run.partial_step
+        )
         self.session.always_run(self._every_step)
         if run.model_dir is not None:
             checkpoint.recover_history(scaffold.saver, run.model_dir)

@@ -9,7 +9,9 @@ run the program on the estimator's variables
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,21 +23,25 @@ import tensorflow as tf
 from tpuest import (
     calls,
     checkpoint,
-    hooks as own_hooks,
     predicting,
     reports,
     run_config,
     signatures,
 )
+from tpuest import (
+    hooks as own_hooks,
+)
 from tpuest.compat import trace
 from tpuest.config import InputPipelineConfig, RunConfig, TPUConfig, parse_iterations_per_loop
 from tpuest.errors import UnsupportedError
+from tpuest.loop import CompiledProgram
+from tpuest.partial import PartialStep
 from tpuest.pipeline import InputCall, InputPipeline, build_pipeline
 from tpuest.replica import LOSS, ModelCall, Program, build_program
 from tpuest.spec import ExportSavedModelApiVersion, ModeKeys, WarmStartSettings
 from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topology
 from tpuest.transplant import TransplantSource
-from tpuest.workspace import Workspaces
+from tpuest.workspace import Workspace, Workspaces
 
 RESERVED_PARAMS = ("batch_size", "context", "use_tpu")
 
@@ -204,7 +210,10 @@ class Estimator:
         path = self._checkpoint_to_use(checkpoint_path, "evaluate")
         program, pipeline = self._build(ModeKeys.EVAL, input_fn, path)
         with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
-            run = calls.Run(space.compile(program), pipeline, path, _in_session(program, hooks))
+            compiled = space.compile(program)
+            hooks_of_call = _in_session(program, hooks)
+            partial = self._partial_step(compiled, pipeline, space)
+            run = calls.Run(compiled, pipeline, path, hooks_of_call, partial)
             with program.graph.as_default():
                 results = calls.evaluate(run, steps)
         reports.write_evaluation(self.eval_dir(name), results, path)
@@ -250,7 +259,8 @@ class Estimator:
         wanted = [*hooks, *([stop] if stop else [])]
         all_hooks = training_hooks(program, self._config, self._log_period(), wanted, listeners)
         with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
-            run = calls.Run(space.compile(program), pipeline, path, all_hooks, self.model_dir)
+            compiled = space.compile(program)
+            run = calls.Run(compiled, pipeline, path, all_hooks, model_dir=self.model_dir)
             with program.graph.as_default():
                 return calls.train(
                     run, stop, self._iterations(program.topology), self._host_every()
@@ -262,11 +272,7 @@ class Estimator:
         """Calls `input_fn`, and `model_fn` unless an earlier call had such batches."""
         topology = self._topology(mode)
         batch_sizes = self._batch_sizes(mode, topology)
-        with tf.Graph().as_default() as graph:
-            tf.compat.v1.set_random_seed(self._config.tf_random_seed)
-            with trace.resource_variables():
-                tf.compat.v1.train.create_global_step()
-                tf.compat.v1.train.get_global_step()
+        with self._new_graph() as graph:
             source = TransplantSource(graph)
             call = InputCall(
                 input_fn,
@@ -280,13 +286,44 @@ class Estimator:
             pipeline = build_pipeline(call, source)
 
             def build() -> Program:
-                program = build_program(
-                    self._model_call(mode, topology, batch_sizes), pipeline, source
-                )
-                return self._finish(program, path)
+                model_call = self._model_call(mode, topology, batch_sizes)
+                return self._finish(build_program(model_call, pipeline, source), path)
 
             key = (mode, topology, pipeline.element_spec) if pipeline.is_reusable else None
             return self._workspaces.program(key, build), pipeline
+
+    @contextlib.contextmanager
+    def _new_graph(self) -> Iterator[tf.Graph]:
+        """Opens a TF 1 graph with its seed and global step, as the original's."""
+        with tf.Graph().as_default() as graph:
+            tf.compat.v1.set_random_seed(self._config.tf_random_seed)
+            with trace.resource_variables():
+                tf.compat.v1.train.create_global_step()
+            yield graph
+
+    def _partial_step(
+        self, compiled: CompiledProgram, pipeline: InputPipeline, space: Workspace
+    ) -> PartialStep | None:
+        """Gives what evaluates the examples left over; needed where batches have one size only."""
+        if not pipeline.topology.on_cores:
+            return None
+
+        def compile_for(core_batch_size: int) -> CompiledProgram:
+            sizes = self._batch_sizes(ModeKeys.EVAL, pipeline.topology)
+            sizes = dataclasses.replace(sizes, model_batch_size=core_batch_size)
+
+            def build() -> Program:
+                with self._new_graph() as graph:
+                    smaller = pipeline.with_core_batch_size(core_batch_size)
+                    call = self._model_call(ModeKeys.EVAL, pipeline.topology, sizes)
+                    return build_program(call, smaller, TransplantSource(graph))
+
+            reusable = (core_batch_size, pipeline.topology, pipeline.element_spec)
+            small = space.compile(self._workspaces.program(reusable, build))
+            small.ensure_variables()
+            return small
+
+        return PartialStep(compiled, pipeline.core_batches, compile_for)
 
     def _finish(self, program: Program, path: str | None) -> Program:
         """Adds to a new program's graph what its first session needs."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import _tf
+from tpuest import _tf, checkpoint
 
 SessionRunHook = tf.compat.v1.train.SessionRunHook
 _SummaryWriters = tf.compat.v1.summary.FileWriterCache
@@ -203,7 +203,7 @@ class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
     def __init__(
         self, checkpoint_dir: str, save_secs: float | None, save_steps: int | None, **options: Any
     ):
-        self._progress = _Progress(save_steps)
+        self._progress = _Progress(checkpoint_dir, save_steps)
         listeners = [self._progress, *options.pop("listeners", ())]
         super().__init__(
             checkpoint_dir,
@@ -218,14 +218,16 @@ class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
 
 
 class _Progress(tf.compat.v1.train.CheckpointSaverListener):
-    """Remembers the step of the last checkpoint."""
+    """Remembers the step of the last checkpoint, and tells the session of it."""
 
-    def __init__(self, save_steps: int | None):
+    def __init__(self, checkpoint_dir: str, save_steps: int | None):
+        self._checkpoint_dir = checkpoint_dir
         self._save_steps = save_steps
         self._last_step = None
 
     def after_save(self, session: Any, global_step_value: int) -> None:
         self._last_step = int(global_step_value)
+        session.note_checkpoint(checkpoint.latest_checkpoint(self._checkpoint_dir))
 
     def steps_left(self, global_step: int) -> int | None:
         if self._save_steps is None or self._last_step is None:

@@ -131,16 +131,50 @@ class CompiledProgram:
           targets: tensors and operations of the graph.
           element_spec: the iterator's: the last batch may be smaller than the first.
         """
-        fetches = self.sort(targets)
+        step = self.build_step(pipeline, element_spec, targets)
+        self._note_written(targets)
+        on_replicas, on_host = step(element)
+        return self._in_order(targets, self.sort(targets), on_replicas, on_host)
+
+    def build_step(self, pipeline: InputPipeline, element_spec: Any, targets: Sequence) -> Callable:
+        """Traces what `run_step` runs; see there."""
         key = ("step", tuple(t.name for t in targets))
         if key not in self._functions:
+            fetches = self.sort(targets)
             step = tf.function(
                 lambda element: self._step(pipeline, element, fetches), autograph=False
             )
             self._functions[key] = step.get_concrete_function(element_spec)
-        self._note_written(targets)
-        on_replicas, on_host = self._functions[key](element)
-        return self._in_order(targets, fetches, on_replicas, on_host)
+        return self._functions[key]
+
+    def run_replicas(self, batches: Sequence, targets: Sequence) -> list[list[tf.Tensor]]:
+        """Computes tensors on every replica, nothing on the host.
+
+        Args:
+          batches: the flat batch of each replica.
+          targets: tensors of the graph.
+
+        Returns:
+          For each target the values of the replicas.
+        """
+        strategy = self.program.topology.strategy
+        key = ("replicas", tuple(t.name for t in targets))
+        if key not in self._functions:
+
+            def run(*batch):
+                computed = strategy.run(lambda *own: self._replica_step(targets, own), args=batch)
+                return [list(strategy.experimental_local_results(value)) for value in computed]
+
+            self._functions[key] = tf.function(run, autograph=False)
+        if len(batches) == 1:
+            return self._functions[key](*batches[0])
+        per_replica = [
+            strategy.experimental_distribute_values_from_function(
+                lambda context, values=values: values[context.replica_id_in_sync_group]
+            )
+            for values in zip(*batches)
+        ]
+        return self._functions[key](*per_replica)
 
     def run_loop(self, pipeline, iterator, num_steps: int, targets: Sequence, host_every: int = 1):
         """Runs up to `num_steps` steps in one call and gives the last one's `targets`.
@@ -155,16 +189,25 @@ class CompiledProgram:
         Returns:
           Steps done, whether the data may go on, and the values: `None` for operations.
         """
-        fetches = self.sort(targets)
-        key = ("loop", tuple(t.name for t in targets), host_every)
-        if key not in self._functions:
-            loop = tf.function(_Loop(self, pipeline, fetches, host_every), autograph=False)
-            self._functions[key] = loop.get_concrete_function(iterator, tf.constant(num_steps))
+        loop = self.build_loop(pipeline, iterator, targets, host_every)
         self._note_written(targets)
-        done, more, on_replicas, on_host = self._functions[key](iterator, tf.constant(num_steps))
+        done, more, on_replicas, on_host = loop(iterator, tf.constant(num_steps))
         if not int(done):
             return 0, bool(more), []
-        return int(done), bool(more), self._in_order(targets, fetches, on_replicas, on_host)
+        values = self._in_order(targets, self.sort(targets), on_replicas, on_host)
+        return int(done), bool(more), values
+
+    def build_loop(
+        self, pipeline: InputPipeline, iterator: Any, targets: Sequence, host_every: int = 1
+    ) -> Callable:
+        """Traces what `run_loop` runs, a function of the iterator and int32 `num_steps`; see there."""
+        key = ("loop", tuple(t.name for t in targets), host_every)
+        if key not in self._functions:
+            body = _Loop(self, pipeline, self.sort(targets), host_every)
+            loop = tf.function(body, autograph=False)
+            num_steps = tf.TensorSpec([], tf.int32)
+            self._functions[key] = loop.get_concrete_function(iterator, num_steps)
+        return self._functions[key]
 
     def can_loop(self, targets: Sequence) -> bool:
         """Says whether `run_loop` can carry the targets from one step to the next."""

@@ -18,15 +18,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import errors, signatures
+from tpuest import signatures
+from tpuest.core_batches import CoreBatches, PartialBatches, flatten_tensors
 from tpuest.spec import ModeKeys
 from tpuest.topology import BatchSizes, InputDeployment, Topology
 from tpuest.transplant import TransplantSource
 
 _TABLES = tf.compat.v1.GraphKeys.TABLE_INITIALIZERS
 _QUEUES = tf.compat.v1.GraphKeys.QUEUE_RUNNERS
-# A dataset has one partial batch, at its end; room for those of concatenated ones.
-_MOST_PARTIAL_BATCHES = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +76,7 @@ class InputPipeline:
       topology: where the batches go.
       flatten: gives the flat tensors of one element, in the order of `inputs()`.
       read: makes the eager datasets, one for each host, from a function that finds variables' handles.
+      core_batches: how a batch is cut for the cores; `None` without cores.
       partial_batches: gives the flat batches that were too small for the cores, once the iterator has ended.
     """
 
@@ -88,11 +88,20 @@ class InputPipeline:
     topology: Topology
     flatten: Callable
     read: Callable
+    core_batches: CoreBatches | None
     partial_batches: Callable
 
     def inputs(self) -> list[tf.Tensor]:
         """Lists the graph's tensors that a batch stands for."""
         return flatten_tensors((self.features, self.labels, self.padding_mask))
+
+    def with_core_batch_size(self, size: int) -> InputPipeline:
+        """Describes, on new placeholders of the default graph, core batches of another size."""
+        cut = self.core_batches.with_core_batch_size(size)
+        features, labels, mask = cut.placeholders()
+        return dataclasses.replace(
+            self, features=features, labels=labels, padding_mask=mask, core_batches=cut
+        )
 
     def make_iterator(self, read_variable: Callable) -> Any:
         """Starts reading.
@@ -109,11 +118,6 @@ class InputPipeline:
                 lambda context: datasets[context.input_pipeline_id]
             )
         )
-
-
-def flatten_tensors(structure: Any) -> list[tf.Tensor]:
-    """Flattens nested tensors; sparse ones into their parts, `None` into nothing."""
-    return [leaf for leaf in tf.nest.flatten(structure, expand_composites=True) if leaf is not None]
 
 
 def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:
@@ -150,7 +154,7 @@ def features_and_labels(element: Any, mode: str) -> tuple[Any, Any]:
     Raises:
       ValueError: it is a tuple of another length than 2.
     """
-    if not isinstance(element, (list, tuple)) or hasattr(element, "_fields"):
+    if not isinstance(element, (list, tuple)):
         return element, None
     if mode == ModeKeys.PREDICT:
         return element[0], None
@@ -215,13 +219,12 @@ class _Reader:
         return tf.data.experimental.from_variant(variant, self.result.element_spec)
 
     def _run_in_function(self, variant, read_variable):
-        @tf.function(autograph=False)
         def initialize_and_build():
             with tf.control_dependencies(self._build(self.initializers, read_variable)):
                 return tf.identity(self._build([variant], read_variable)[0])
 
         with tf.device("/device:CPU:0"):
-            return initialize_and_build()
+            return tf.function(initialize_and_build, autograph=False).get_concrete_function()()
 
     def _build(self, targets, read_variable):
         nodes = self.source.nodes()
@@ -245,6 +248,7 @@ def _host_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         topology=call.topology,
         flatten=reader.flatten,
         read=lambda read_variable: [reader.dataset(read_variable)],
+        core_batches=None,
         partial_batches=list,
     )
 
@@ -258,8 +262,10 @@ def _spec(structure):
 
 def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
     """One batch of one fixed size for each core."""
-    cut = CoreBatches.describe(call, batches[0])
-    partial = _PartialBatches(cut)
+    cut = CoreBatches.describe(
+        batches[0], call.mode, call.batch_sizes, call.topology, call.batch_axis
+    )
+    partial = PartialBatches(cut)
     hosts = call.topology.num_hosts
 
     def read(read_variable):
@@ -280,6 +286,7 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         topology=call.topology,
         flatten=list,
         read=read,
+        core_batches=cut,
         partial_batches=partial.take,
     )
 
@@ -291,218 +298,3 @@ def _deal(streams: list) -> tf.data.Dataset:
     return tf.data.Dataset.choose_from_datasets(
         streams, tf.data.Dataset.range(len(streams)).repeat()
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class CoreBatches:
-    """How a batch of `input_fn` becomes batches of the cores.
-
-    Attributes:
-      structure: `(features, labels)`.
-      specs: of the flat tensors of one batch of `input_fn`, every dimension known.
-      axes: each flat tensor's batch axis.
-      batch_size: of `input_fn`'s batch, in examples.
-      num_parts: how many cores' batches one batch of `input_fn` holds; or copies, if `is_broadcast`.
-      is_broadcast: whether each core gets the whole batch.
-      may_end_early: whether the last batch may be smaller than `batch_size`.
-      with_mask: whether smaller batches are padded, and each comes with a padding mask.
-    """
-
-    structure: Any
-    specs: tuple[tf.TensorSpec, ...]
-    axes: tuple[int, ...]
-    batch_size: int
-    num_parts: int
-    is_broadcast: bool
-    may_end_early: bool
-    with_mask: bool
-
-    @classmethod
-    def describe(cls, call: InputCall, batch: Any) -> CoreBatches:
-        """Checks one batch of `input_fn` against the cores' rules.
-
-        Raises:
-          ValueError: a tensor is a string, has no batch dimension, an unknown dimension, or can't be cut evenly.
-        """
-        sizes = call.batch_sizes
-        flat = flatten_tensors(batch)
-        axes = (
-            tuple(call.batch_axis or [0] * len(flat))
-            if not sizes.is_core_batch
-            else (0,) * len(flat)
-        )
-        if len(axes) != len(flat):
-            raise ValueError(
-                f"batch_axis has {len(axes)} entries; input_fn gives {len(flat)} tensors."
-            )
-        evaluates = call.mode != ModeKeys.TRAIN
-        rebatched = evaluates and sizes.is_core_batch and not sizes.is_broadcast
-        expected = (
-            sizes.global_batch_size // call.topology.num_hosts
-            if rebatched
-            else sizes.input_batch_size
-        )
-        names = list(_named(batch))
-        _check_shapes(names, axes, batch_size_may_vary=evaluates)
-        known = (
-            []
-            if rebatched
-            else [t.shape[axis] for (_, t), axis in zip(names, axes) if t.shape[axis]]
-        )
-        batch_size = known[0] if known else expected
-        parts = (
-            sizes.replicas_per_call
-            if rebatched or not sizes.is_core_batch or sizes.is_broadcast
-            else 1
-        )
-        if batch_size % parts and not sizes.is_broadcast:
-            raise ValueError(
-                f"input_fn gives batches of {batch_size} examples, which cannot be split over {parts} cores. "
-                "Use params['batch_size'] as the batch size."
-            )
-        return cls(
-            structure=batch,
-            specs=tuple(
-                tf.TensorSpec(_with_size(t.shape, axis, batch_size), t.dtype)
-                for t, axis in zip(flat, axes)
-            ),
-            axes=axes,
-            batch_size=batch_size,
-            num_parts=parts,
-            is_broadcast=sizes.is_broadcast,
-            may_end_early=evaluates and (rebatched or not known),
-            with_mask=call.mode == ModeKeys.PREDICT,
-        )
-
-    def placeholders(self) -> tuple[Any, Any, Any]:
-        """Makes the graph's features, labels and mask of one core's batch."""
-        core = [
-            tf.compat.v1.placeholder(s.dtype, self._core_shape(s.shape, a))
-            for s, a in zip(self.specs, self.axes)
-        ]
-        given = iter(core)
-        batch = tf.nest.map_structure(
-            lambda leaf: None if leaf is None else next(given), self.structure
-        )
-        size = self._core_shape(tf.TensorShape([self.batch_size]), 0)
-        mask = (
-            tf.compat.v1.placeholder(tf.int32, size, name="is_padding") if self.with_mask else None
-        )
-        return batch[0], batch[1], mask
-
-    def stream(self, dataset: tf.data.Dataset, partial: _PartialBatches) -> tf.data.Dataset:
-        """Turns batches of `input_fn` into a stream of core batches, in the order of the cores."""
-        if self.may_end_early:
-            dataset = dataset.rebatch(self.batch_size)
-        if self.with_mask:
-            dataset = dataset.map(self._pad)
-        elif self.may_end_early:
-            dataset = dataset.filter(partial.set_aside).map(self._assert_full)
-        if self.is_broadcast:
-            return dataset.flat_map(
-                lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(self.num_parts)
-            )
-        return dataset.map(self._cut).unbatch() if self.num_parts > 1 else dataset
-
-    def _core_shape(self, shape, axis):
-        return (
-            shape if self.is_broadcast else _with_size(shape, axis, shape[axis] // self.num_parts)
-        )
-
-    def _cut(self, *batch):
-        axes = self.axes + (0,) * (len(batch) - len(self.axes))
-        return tuple(tf.stack(tf.split(t, self.num_parts, axis)) for t, axis in zip(batch, axes))
-
-    def _pad(self, *batch):
-        missing = self.batch_size - tf.shape(batch[0])[self.axes[0]]
-        padded = [
-            _pad_end(t, axis, missing, spec.shape)
-            for t, axis, spec in zip(batch, self.axes, self.specs)
-        ]
-        mask = tf.cast(tf.range(self.batch_size) >= self.batch_size - missing, tf.int32)
-        return (*padded, mask)
-
-    def _assert_full(self, *batch):
-        return tuple(tf.ensure_shape(t, spec.shape) for t, spec in zip(batch, self.specs))
-
-
-class _PartialBatches:
-    """Keeps the batches that are too small for the cores, for the end of the evaluation."""
-
-    def __init__(self, cut: CoreBatches):
-        self._cut = cut
-        self._queue = None
-
-    def set_aside(self, *batch):
-        """Says whether the batch is full; keeps it if not."""
-        if self._queue is None:
-            with tf.init_scope():
-                self._queue = tf.queue.FIFOQueue(_MOST_PARTIAL_BATCHES, [t.dtype for t in batch])
-        is_full = tf.equal(tf.shape(batch[0])[self._cut.axes[0]], self._cut.batch_size)
-
-        def keep():
-            with tf.control_dependencies([self._queue.enqueue(batch)]):
-                return tf.constant(False)
-
-        return tf.cond(is_full, lambda: tf.constant(True), keep)
-
-    def take(self) -> list:
-        """Gives the batches kept so far."""
-        if self._queue is None:
-            return []
-        taken = [self._queue.dequeue() for _ in range(int(self._queue.size()))]
-        return [batch if isinstance(batch, list) else [batch] for batch in taken]
-
-
-def _named(batch):
-    """Yields each tensor's place ('features', key) and the tensor."""
-    for argument, part in zip(("features", "labels"), batch):
-        if part is None:
-            continue
-        for path, leaf in _paths(part):
-            yield (argument, path), leaf
-
-
-def _paths(structure, prefix=""):
-    if isinstance(structure, dict):
-        items = [(key, structure[key]) for key in sorted(structure)]
-    elif hasattr(structure, "_fields"):
-        items = list(structure._asdict().items())
-    elif isinstance(structure, (list, tuple)):
-        items = list(enumerate(structure))
-    else:
-        yield prefix or None, structure
-        return
-    for key, value in items:
-        yield from _paths(value, f"{prefix}/{key}" if prefix else str(key))
-
-
-def _check_shapes(named, axes, batch_size_may_vary):
-    for ((argument, key), tensor), axis in zip(named, axes):
-        if not isinstance(tensor, tf.Tensor) or tensor.dtype == tf.string:
-            raise errors.unfit_for_cores(argument, key, tensor)
-        if tensor.shape.rank is None or (
-            tensor.shape.rank and None in _other_dims(tensor.shape, axis)
-        ):
-            raise errors.dynamic_input_shape(argument, key, tensor)
-        if tensor.shape.rank == 0:
-            raise errors.scalar_input(argument, key, tensor)
-        if tensor.shape[axis] is None and not batch_size_may_vary:
-            raise errors.dynamic_input_shape(argument, key, tensor)
-
-
-def _other_dims(shape, axis):
-    return [size for index, size in enumerate(shape) if index != axis]
-
-
-def _with_size(shape, axis, size):
-    dims = shape.as_list()
-    dims[axis] = size
-    return tf.TensorShape(dims)
-
-
-def _pad_end(tensor, axis, missing, shape):
-    paddings = tf.stack(
-        [[0, missing if index == axis else 0] for index in range(tensor.shape.rank)]
-    )
-    return tf.ensure_shape(tf.pad(tensor, paddings), shape)

@@ -25,7 +25,6 @@ from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_fun
 from tpuest.topology import BatchSizes, InputDeployment, Topology
 from tpuest.transplant import CROSS_REPLICA_SUM, TransplantSource
 
-
 LOSS = "loss"
 # An operation of every program: who fetches it wants steps to run, rather than just a value.
 STEP_MARKER = "tpuest_step"

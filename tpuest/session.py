@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuest import _tf
+from tpuest import _tf, checkpoint
 from tpuest.loop import CompiledProgram
+from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import STEP_MARKER
 
@@ -34,7 +35,21 @@ class ReplicaSession(_tf.SessionInterface):
       steps_done: steps run so far.
     """
 
-    def __init__(self, compiled: CompiledProgram, pipeline: InputPipeline, host_every: int = 1):
+    def __init__(
+        self,
+        compiled: CompiledProgram,
+        pipeline: InputPipeline,
+        host_every: int = 1,
+        partial_step: PartialStep | None = None,
+    ):
+        """Makes the session.
+
+        Args:
+          compiled: the program's functions.
+          pipeline: feeds it.
+          host_every: steps from one host call to the next.
+          partial_step: runs the batches that the pipeline sets aside.
+        """
         self._graph = compiled.program.graph
         self.num_steps = 1
         self.steps_done = 0
@@ -44,6 +59,8 @@ class ReplicaSession(_tf.SessionInterface):
         self._iterator = None
         self._is_exhausted = False
         self._every_step: tuple = ()
+        self._partial_step = partial_step
+        self._partial_batches: list = []
 
     @property
     def graph(self) -> tf.Graph:
@@ -96,6 +113,12 @@ class ReplicaSession(_tf.SessionInterface):
         """Releases the input pipeline."""
         self._iterator = None
         self._is_exhausted = True
+        self._partial_batches = []
+
+    def note_checkpoint(self, path: str) -> None:
+        """Remembers that the variables hold what is in a checkpoint."""
+        if self._compiled.program.restores_plainly:
+            self._compiled.variables.checkpoint = checkpoint.identity(path)
 
     def next_batch(self) -> Any:
         """Takes the next batch.
@@ -114,8 +137,6 @@ class ReplicaSession(_tf.SessionInterface):
             if feeds or not self._compiled.needs_batch(targets):
                 return self._compiled.run_host(targets, feeds)
             return self._one_step(targets)
-        if self._is_exhausted:
-            raise _end_of_data()
         values = self._run_steps([target for target in targets if target.name != STEP_MARKER])
         return [values.get(target.name) for target in targets]
 
@@ -127,15 +148,32 @@ class ReplicaSession(_tf.SessionInterface):
 
     def _run_steps(self, targets) -> dict[str, Any]:
         """Runs `num_steps` steps and gives the last one's values by name."""
-        wanted = sorted(
-            {t.name: t for t in (*targets, *self._every_step)}.values(), key=lambda t: t.name
-        )
+        unique = {t.name: t for t in (*targets, *self._every_step)}
+        wanted = [unique[name] for name in sorted(unique)]
+        if not self._is_exhausted:
+            try:
+                return self._run_full_steps(wanted)
+            except tf.errors.OutOfRangeError:
+                if not self._is_exhausted:
+                    raise
+        return self._run_partial_batch(wanted)
+
+    def _run_full_steps(self, wanted):
         loops = self.num_steps > 1 or self._compiled.program.topology.on_cores
         if loops and self._compiled.can_loop(wanted):
             return self._loop(wanted, self.num_steps)
         if self.num_steps > 1:
             self._loop(self._without_values(wanted), self.num_steps - 1)
         values = self._one_step(wanted)
+        self.steps_done += 1
+        return dict(zip((t.name for t in wanted), values))
+
+    def _run_partial_batch(self, wanted):
+        """Runs one of the batches that the pipeline set aside, as a step of its own."""
+        self._partial_batches += self._pipeline.partial_batches()
+        if not self._partial_batches or self._partial_step is None:
+            raise _end_of_data()
+        values = self._partial_step.run(self._partial_batches.pop(0), wanted)
         self.steps_done += 1
         return dict(zip((t.name for t in wanted), values))
 

@@ -23,7 +23,6 @@ RTOL = 1e-5
 # An element left near zero by cancellation carries the rounding of its tensor's large elements.
 ATOL_OF_LARGEST = 1e-6
 
-RANDOM_TRAINING = {name for name, program in PROGRAMS.items() if program.has_dropout}
 INEXACT_ON_CORES = {name for name, program in PROGRAMS.items() if not program.exact_on_cores}
 
 
@@ -68,10 +67,10 @@ def results_of(program_name, child_results):
 
 @pytest.fixture(scope="module", params=sorted(PROGRAMS))
 def on_cpu(request, tmp_path_factory):
-    """Gives `(program name, its numbers on CPU, the original's)`."""
+    """Gives a program's numbers on CPU, and the original's."""
     name = request.param
     model_dir = tmp_path_factory.mktemp(name)
-    return name, runner.run(PROGRAMS[name], runner.tpuest_api(), str(model_dir)), read_golden(name)
+    return runner.run(PROGRAMS[name], runner.tpuest_api(), str(model_dir)), read_golden(name)
 
 
 @pytest.fixture(scope="module", params=[2, 8])
@@ -92,7 +91,7 @@ def test_every_program_has_goldens_and_every_golden_a_program():
 
 
 def test_initial_values_equal_the_originals(on_cpu):
-    _, actual, golden = on_cpu
+    actual, golden = on_cpu
     expected = stage(golden, "initial")
     assert sorted(stage(actual, "initial")) == sorted(expected)
     for key, value in expected.items():
@@ -100,46 +99,36 @@ def test_initial_values_equal_the_originals(on_cpu):
 
 
 def test_loss_of_each_step_is_the_originals(on_cpu):
-    name, actual, golden = on_cpu
-    if name in RANDOM_TRAINING:
-        pytest.skip("random at each step")
+    actual, golden = on_cpu
     assert_same_numbers(stage(actual, "step"), stage(golden, "step"))
 
 
 def test_host_call_writes_the_originals_losses(on_cpu):
-    _, actual, golden = on_cpu
+    actual, golden = on_cpu
     assert_same_numbers(stage(actual, "host_call"), stage(golden, "host_call"))
 
 
 def test_all_variables_after_training_are_the_originals(on_cpu):
-    name, actual, golden = on_cpu
-    if name in RANDOM_TRAINING:
-        pytest.skip("random at each step")
+    actual, golden = on_cpu
     assert_same_numbers(stage(actual, "final"), stage(golden, "final"))
 
 
 def test_evaluation_is_the_originals(on_cpu):
-    name, actual, golden = on_cpu
-    if name in RANDOM_TRAINING:
-        pytest.skip("random at each step")
+    actual, golden = on_cpu
     assert_same_numbers(stage(actual, "evaluate"), stage(golden, "evaluate"))
 
 
 def test_evaluation_of_two_steps_is_the_originals(on_cpu):
-    name, actual, golden = on_cpu
-    if name in RANDOM_TRAINING:
-        pytest.skip("random at each step")
+    actual, golden = on_cpu
     assert_same_numbers(stage(actual, "evaluate_2_steps"), stage(golden, "evaluate_2_steps"))
 
 
 def test_predictions_are_the_originals_in_order(on_cpu):
-    name, actual, golden = on_cpu
-    if name in RANDOM_TRAINING:
-        pytest.skip("random at each step")
+    actual, golden = on_cpu
     assert_same_numbers(stage(actual, "predict"), stage(golden, "predict"))
 
 
-@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - RANDOM_TRAINING))
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
 def test_numbers_without_v2_behavior_are_the_originals(name, without_v2_behavior):
     assert_same_numbers(results_of(name, without_v2_behavior), read_golden(name))
 

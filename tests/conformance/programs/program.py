@@ -39,7 +39,7 @@ class Program:
       params: user's params of the estimator.
       fetches: names of scalar tensors of the training graph (beside the loss) recorded each step.
       has_batch_norm: moments over a core's own examples, so cores and one device differ.
-      has_dropout: draws masks at each training step.
+      has_dropout: draws masks at each training step: equal on one device, where the seeds are the same.
       exact_on_cores: N cores and one device give the same numbers for the same global batch.
       why_inexact_on_cores: the reason where `exact_on_cores` is False.
     """
@@ -116,5 +116,5 @@ def classification_metrics(labels, logits):
     """Gives the metric pairs of a classifier over the whole evaluation."""
     return {
         "accuracy": tf.metrics.accuracy(labels, tf.argmax(logits, axis=1)),
-        "mean_logit": tf.metrics.mean(logits),
+        "mean_confidence": tf.metrics.mean(tf.reduce_max(tf.nn.softmax(logits), axis=1)),
     }
