@@ -1,5 +1,9 @@
 """The only file that imports `tensorflow.python.*`; each line says why."""
 
+import contextlib
+
+import tensorflow as tf
+
 # Programs call tf.disable_v2_behavior() at import; the engine still runs eagerly.
 # Saver, QueueRunner and hooks accept a session only if it is one of these.
 from tensorflow.python.client.session import SessionInterface  # noqa: F401
@@ -31,3 +35,17 @@ from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
 def saving_listeners(saver_hook):
     """Gives the list of a CheckpointSaverHook's listeners, which grows after the hook is made and has no public name."""
     return saver_hook._listeners
+
+
+@contextlib.contextmanager
+def no_control_dependencies():
+    """Drops the control dependencies in force and stays in the TPU computation under way, if there is one.
+
+    `import_graph_def` fails under control dependencies: it compares their operations with tensors (TF 2.21). The public
+    `tf.control_dependencies(None)` would leave the TPU computation too.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    computation = graph._get_control_flow_context()
+    with graph.control_dependencies(None):
+        graph._set_control_flow_context(computation)
+        yield

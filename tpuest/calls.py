@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tpuest import checkpoint
 from tpuest import hooks as own_hooks
+from tpuest.compat import trace
 from tpuest.loop import CompiledProgram
 from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
@@ -172,11 +173,11 @@ def predict(run: Run, predictions: Any) -> Iterator[Any]:
     marker = program.graph.get_operation_by_name(STEP_MARKER)
     mask = [] if program.padding_mask is None else [program.padding_mask]
     creator = _SessionCreator(run, program.host_ops)
-    with program.graph.as_default():
+    with trace.graph_scope(program.graph):
         monitored = tf.compat.v1.train.MonitoredSession(creator, run.hooks)
     with _Closing(monitored, program.graph):
         while not monitored.should_stop():
-            with program.graph.as_default():
+            with trace.graph_scope(program.graph):
                 _, padding, batch = monitored.run([marker, mask, predictions])
             yield _without_padding(batch, *padding) if padding else batch
 
@@ -192,7 +193,7 @@ class _Closing:
         return self
 
     def __exit__(self, *error):
-        with self._graph.as_default():
+        with trace.graph_scope(self._graph):
             return self._monitored.__exit__(*error)
 
 

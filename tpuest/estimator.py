@@ -214,7 +214,7 @@ class Estimator:
             hooks_of_call = _in_session(program, hooks)
             partial = self._partial_step(compiled, pipeline, space)
             run = calls.Run(compiled, pipeline, path, hooks_of_call, partial)
-            with program.graph.as_default():
+            with trace.graph_scope(program.graph):
                 results = calls.evaluate(run, steps)
         reports.write_evaluation(self.eval_dir(name), results, path)
         return results
@@ -261,7 +261,7 @@ class Estimator:
         with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
             compiled = space.compile(program)
             run = calls.Run(compiled, pipeline, path, all_hooks, model_dir=self.model_dir)
-            with program.graph.as_default():
+            with trace.graph_scope(program.graph):
                 return calls.train(
                     run, stop, self._iterations(program.topology), self._host_every()
                 )
@@ -295,10 +295,10 @@ class Estimator:
     @contextlib.contextmanager
     def _new_graph(self) -> Iterator[tf.Graph]:
         """Opens a TF 1 graph with its seed and global step, as the original's."""
-        with tf.Graph().as_default() as graph:
+        graph = tf.Graph()
+        with trace.graph_scope(graph):
             tf.compat.v1.set_random_seed(self._config.tf_random_seed)
-            with trace.resource_variables():
-                tf.compat.v1.train.create_global_step()
+            tf.compat.v1.train.create_global_step()
             yield graph
 
     def _partial_step(

@@ -141,9 +141,12 @@ class CompiledProgram:
         key = ("step", tuple(t.name for t in targets))
         if key not in self._functions:
             fetches = self.sort(targets)
-            step = tf.function(
-                lambda element: self._step(pipeline, element, fetches), autograph=False
-            )
+
+            # Not a lambda: TPUStrategy names ops after it.
+            def step(element):
+                return self._step(pipeline, element, fetches)
+
+            step = tf.function(step, autograph=False)
             self._functions[key] = step.get_concrete_function(element_spec)
         return self._functions[key]
 

@@ -18,6 +18,8 @@ import itertools
 
 import tensorflow as tf
 
+from tpuest import _tf
+
 CROSS_REPLICA_SUM = "CrossReplicaSum"
 _VARIABLE = "VarHandleOp"
 # Distance between two replicas' op seeds: any constant that users do not pick as an offset themselves.
@@ -161,12 +163,14 @@ class TransplantSource:
         inputs = {tensor_name(reference) for node in nodes for reference in node.input}
         outside = {r for r in inputs if r in built or producer_name(r) not in inside}
         returned = sorted(r for r in wanted if producer_name(r) in inside and r not in built)
-        elements = tf.graph_util.import_graph_def(
-            part,
-            name="model",
-            input_map={r: _as_tensor(built[r]) for r in outside},
-            return_elements=[r.lstrip("^") for r in returned],
-        )
+        input_map = {r: _as_tensor(built[r]) for r in outside}
+        with _tf.no_control_dependencies():
+            elements = tf.graph_util.import_graph_def(
+                part,
+                name="model",
+                input_map=input_map,
+                return_elements=[r.lstrip("^") for r in returned],
+            )
         built.update(zip(returned, elements or ()))
 
     def _portable(self, node, replica_id, dropped_inputs):

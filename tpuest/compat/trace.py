@@ -16,15 +16,20 @@ from tpuest import _tf
 
 
 @contextlib.contextmanager
+def graph_scope(graph: tf.Graph) -> Iterator[None]:
+    """Makes a TF 1 graph the default, with ops that `transplant` can carry over."""
+    with graph.as_default(), functional_control_flow(), resource_variables():
+        yield
+
+
+@contextlib.contextmanager
 def model_fn_scope(num_shards: int | None) -> Iterator[None]:
-    """Gives names their TF 1 meaning.
+    """Gives names their TF 1 meaning, in a `graph_scope`.
 
     Args:
       num_shards: what `CrossShardOptimizer` divides gradients by; `None` without cores.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(functional_control_flow())
-        stack.enter_context(resource_variables())
         if not keras_serves_layers():
             stack.enter_context(keras_free_layers())
         if num_shards is not None:

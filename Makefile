@@ -1,0 +1,75 @@
+# make demo    the main job: trains, evaluates and predicts handwritten digits on 8 simulated cores
+# make text    the second example: tensorflow-text feeds a classifier of sentences
+# make test    the tests
+# make bench   speed against the original, a hand-written loop and Keras
+# make goldens remakes the numbers that tests compare with, by running the original
+# make lint    ruff
+# make clean   deletes the virtual environments
+#
+# Each makes the virtual environment that it needs, outside the tree.
+
+PYTHON ?= python3
+PYTHON311 ?= python3.11
+PYTHON37 ?= python3.7
+TENSORFLOW ?= 2.21
+
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tpuest
+TPUEST_VENV ?= $(CACHE)/python$(PYTHON_VERSION)-tensorflow$(TENSORFLOW)
+RUN := $(TPUEST_VENV)/bin/python
+# Another checkout, or other dependencies, are installed anew; other sources are not: the install is editable.
+INSTALLED := $(TPUEST_VENV)/installed-$(shell (pwd; cat setup.cfg setup.py Makefile) | cksum | cut -d' ' -f1)
+
+TF215 := $(CACHE)/tensorflow2.15
+TF115 := $(CACHE)/tensorflow1.15
+MODEL_DIR ?= /tmp/tpuest
+PYTEST_ARGS ?=
+
+.PHONY: demo text test bench goldens lint clean
+
+demo: $(INSTALLED)
+	$(RUN) -m tpuest.examples.digits --model_dir=$(MODEL_DIR)/digits
+
+text: $(INSTALLED)
+	$(RUN) -m tpuest.examples.text --model_dir=$(MODEL_DIR)/text
+
+test: $(INSTALLED)
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+bench: $(INSTALLED) $(TF215)/installed
+	TPUEST_ORIGINAL_PYTHON=$(TF215)/bin/python $(RUN) benchmarks/run.py
+
+goldens: $(TF115)/installed $(TF215)/installed
+	$(TF115)/bin/python tests/goldens/record_layers.py
+	$(TF215)/bin/python tests/goldens/record_layers.py
+	$(TF115)/bin/python tests/conformance/record.py
+	$(TF215)/bin/python tests/conformance/record.py
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+
+clean:
+	rm -rf $(TPUEST_VENV) $(TF115) $(TF215)
+
+# tensorflow-text asks for the stock tensorflow, which would overwrite tensorflow-cpu; and it has no wheel
+# for some pairs of old TensorFlow and new Python, where the tests that need it are skipped.
+$(INSTALLED):
+	$(PYTHON) -m venv $(TPUEST_VENV)
+	rm -f $(TPUEST_VENV)/installed-*
+	$(RUN) -m pip install --quiet --disable-pip-version-check \
+	    --editable '.[cpu,test]' 'tensorflow-cpu==$(TENSORFLOW).*'
+	-$(RUN) -m pip install --quiet --disable-pip-version-check \
+	    --no-deps 'tensorflow-text==$(TENSORFLOW).*'
+	touch $@
+
+$(TF215)/installed:
+	$(PYTHON311) -m venv $(TF215)
+	$(TF215)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    tensorflow-cpu==2.15.1 tensorflow-estimator==2.15.0 'numpy<2'
+	touch $@
+
+$(TF115)/installed:
+	$(PYTHON37) -m venv $(TF115)
+	$(TF115)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    tensorflow==1.15.5 'protobuf<3.21'
+	touch $@
