@@ -72,11 +72,23 @@ class CompiledProgram:
         """Makes the graph's variables; those of the model are shared with the estimator's other programs."""
         collection = self.program.graph.get_collection(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)
         self._shared = frozenset(variable.op.name for variable in collection)
+        of_cores = self._variables_of_cores()
         with _tf.eager_mode():
             for name, node in self.program.source.variables().items():
                 shape = tf.TensorShape(node.attr["shape"].shape)
                 dtype = tf.as_dtype(node.attr["dtype"].type)
-                self.variables.ensure(self.key(name), shape, dtype, name)
+                on_host = name not in of_cores
+                self.variables.ensure(self.key(name), shape, dtype, name, on_host)
+
+    def _variables_of_cores(self) -> frozenset[str]:
+        """Names the model's variables, and of the program's own those that a core uses."""
+        program = self.program
+        if not program.topology.on_cores:
+            return frozenset(program.source.variables())
+        outputs = [h.tensor for h in program.host_inputs]
+        if program.train_op is not None:
+            outputs.append(program.train_op)
+        return self._shared.union(program.source.closure(outputs))
 
     def key(self, name: str) -> str:
         """Gives a variable's name in `ReplicaVariables`: metrics' counters are the program's own."""
@@ -120,34 +132,43 @@ class CompiledProgram:
         self.variables.share_first(written)
         return values
 
-    def run_step(
-        self, pipeline: InputPipeline, element: Any, targets: Sequence, element_spec: Any
-    ) -> list:
-        """Runs one step on a batch and computes `targets` there.
+    def run_step(self, pipeline: InputPipeline, iterator: Any, targets: Sequence) -> list | None:
+        """Takes the next batch, runs one step on it and computes `targets` there.
 
         Args:
-          pipeline: whose element it is.
-          element: from its iterator.
+          pipeline: whose batches `iterator` gives.
+          iterator: from `pipeline.make_iterator`.
           targets: tensors and operations of the graph.
-          element_spec: the iterator's: the last batch may be smaller than the first.
+
+        Returns:
+          The values, `None` for operations; or `None` if the data has ended.
         """
-        step = self.build_step(pipeline, element_spec, targets)
+        step = self.build_step(pipeline, iterator, targets)
         self._note_written(targets)
-        on_replicas, on_host = step(element)
+        more, on_replicas, on_host = step(iterator)
+        if not bool(more):
+            return None
         return self._in_order(targets, self.sort(targets), on_replicas, on_host)
 
-    def build_step(self, pipeline: InputPipeline, element_spec: Any, targets: Sequence) -> Callable:
-        """Traces what `run_step` runs; see there."""
+    def build_step(self, pipeline: InputPipeline, iterator: Any, targets: Sequence) -> Callable:
+        """Traces what `run_step` runs, a function of the iterator; see there."""
         key = ("step", tuple(t.name for t in targets))
         if key not in self._functions:
             fetches = self.sort(targets)
 
             # Not a lambda: TPUStrategy names ops after it.
-            def step(element):
-                return self._step(pipeline, element, fetches)
+            def step(iterator):
+                element = iterator.get_next_as_optional()
+                more = element.has_value()
+
+                def run():
+                    return map(_tensors, self._step(pipeline, element.get_value(), fetches))
+
+                # Nothing of the step may run where there is no batch, not even what needs none.
+                return more, *tf.cond(more, lambda: tuple(run()), lambda: _zeros(fetches))
 
             step = tf.function(step, autograph=False)
-            self._functions[key] = step.get_concrete_function(element_spec)
+            self._functions[key] = step.get_concrete_function(iterator)
         return self._functions[key]
 
     def run_replicas(self, batches: Sequence, targets: Sequence) -> list[list[tf.Tensor]]:
@@ -320,8 +341,8 @@ class CompiledProgram:
             f"{n}:0": self.handle(n, replica_id) for n in closure if nodes[n].op == "VarHandleOp"
         }
 
-    def _step(self, pipeline, element, fetches):
-        """Builds one step: replicas, then the host."""
+    def _step(self, pipeline, element, fetches, runs_host_call=None):
+        """Builds one step: replicas, then the host; `runs_host_call` says whether its operations run too."""
         flat = self._flat_batch(pipeline, element)
         strategy = self.program.topology.strategy
         core_tensors = [h.tensor for h in fetches.host_inputs]
@@ -331,7 +352,7 @@ class CompiledProgram:
         num_own = len(per_replica) - len(core_tensors)
         on_replicas = [values[0] for values in per_replica[:num_own]]
         with self._host_device():
-            on_host = self._host_step(fetches, per_replica[num_own:])
+            on_host = self._host_step(fetches, per_replica[num_own:], runs_host_call)
         return on_replicas, on_host
 
     def _flat_batch(self, pipeline, element):
@@ -349,14 +370,25 @@ class CompiledProgram:
         built = self.program.source.transplant(targets, bindings, replica_id, sum_over_replicas)
         return [t for t in _with_operations_done(built) if isinstance(t, tf.Tensor)]
 
-    def _host_step(self, fetches, per_replica):
-        if not fetches.on_host:
-            return []
+    def _host_step(self, fetches, per_replica, runs_host_call):
         bindings = {
             h.placeholder.name: _gather(h, values)
             for h, values in zip(fetches.host_inputs, per_replica)
         }
-        return [t for t in self._transplant_host(fetches.on_host, bindings) if t is not None]
+        tensors, operations = (
+            [t for t in fetches.on_host if isinstance(t, tf.Tensor) is is_tensor]
+            for is_tensor in (True, False)
+        )
+
+        def run_operations():
+            self._transplant_host(operations, bindings)
+            return tf.constant(True)
+
+        if runs_host_call is None:
+            built = self._transplant_host([*tensors, *operations], bindings)
+            return built[: len(tensors)]
+        tf.cond(runs_host_call, run_operations, lambda: tf.constant(False))
+        return self._transplant_host(tensors, bindings)
 
 
 class _Loop:
@@ -373,10 +405,8 @@ class _Loop:
         self._watched = program.loss if program.mode == ModeKeys.TRAIN else None
 
     def __call__(self, iterator, num_steps):
-        replicas, host = (
-            [tf.zeros(t.shape, t.dtype) for t in group if isinstance(t, tf.Tensor)]
-            for group in (self._fetches.on_replicas, self._fetches.on_host)
-        )
+        replicas, host = _zeros(self._fetches)
+        every = self._host_every
 
         def proceed(i, more, is_number, *_):
             return (i < num_steps) & more & is_number
@@ -385,7 +415,10 @@ class _Loop:
             element = iterator.get_next_as_optional()
 
             def step():
-                computed = self._compiled._step(self._pipeline, element.get_value(), self._fetches)
+                runs_host_call = None if every == 1 else tf.equal(i % every, 0)
+                computed = self._compiled._step(
+                    self._pipeline, element.get_value(), self._fetches, runs_host_call
+                )
                 return (
                     i + 1,
                     tf.constant(True),
@@ -418,6 +451,17 @@ class _Loop:
 
 def _tensors(values):
     return [tf.convert_to_tensor(value) for value in values]
+
+
+def _zeros(fetches: Fetches) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Gives values that stand for a step that didn't run."""
+    groups = (fetches.on_replicas, fetches.on_host)
+    tensors = ([t for t in group if isinstance(t, tf.Tensor)] for group in groups)
+    return tuple([tf.zeros(_smallest(t.shape), t.dtype) for t in group] for group in tensors)
+
+
+def _smallest(shape: tf.TensorShape) -> list[int]:
+    return [] if shape.rank is None else [size or 0 for size in shape.as_list()]
 
 
 def _is_host_only(op: tf.Operation) -> bool:

@@ -120,18 +120,6 @@ class ReplicaSession(_tf.SessionInterface):
         if self._compiled.program.restores_plainly:
             self._compiled.variables.checkpoint = checkpoint.identity(path)
 
-    def next_batch(self) -> Any:
-        """Takes the next batch.
-
-        Raises:
-          tf.errors.OutOfRangeError: there is none.
-        """
-        try:
-            return next(self._started_iterator())
-        except StopIteration:
-            self._is_exhausted = True
-            raise _end_of_data() from None
-
     def _compute(self, targets, feeds):
         if all(target.name != STEP_MARKER for target in targets):
             if feeds or not self._compiled.needs_batch(targets):
@@ -141,10 +129,11 @@ class ReplicaSession(_tf.SessionInterface):
         return [values.get(target.name) for target in targets]
 
     def _one_step(self, targets):
-        element = self.next_batch()
-        return self._compiled.run_step(
-            self._pipeline, element, targets, self._iterator.element_spec
-        )
+        values = self._compiled.run_step(self._pipeline, self._started_iterator(), targets)
+        if values is None:
+            self._is_exhausted = True
+            raise _end_of_data()
+        return values
 
     def _run_steps(self, targets) -> dict[str, Any]:
         """Runs `num_steps` steps and gives the last one's values by name."""

@@ -14,6 +14,7 @@ class ReplicaVariables:
 
     On a TPU a variable is the strategy's own, replicated over its cores; elsewhere it is one plain variable
     for each device: the parts of a `MirroredVariable` would send a TF 1 optimizer down its distributed path.
+    What only the host uses (metrics' counters) is one plain variable there.
 
     Attributes:
       checkpoint: identity of the checkpoint whose values the variables hold, or `None` if they hold others.
@@ -23,15 +24,25 @@ class ReplicaVariables:
         self.topology = topology
         self.checkpoint = None
         self._copies = {}
+        self._of_host = set()
 
-    def ensure(self, name, shape, dtype, label):
+    def ensure(self, name, shape, dtype, label, on_host=False):
         """Makes the variable if it isn't there yet.
+
+        Args:
+          name: by which `handle` finds it.
+          shape: a `tf.TensorShape`.
+          dtype: its type.
+          label: its name for people.
+          on_host: whether no core uses it.
 
         Raises:
           ValueError: another program of this estimator made it with another shape or type.
         """
         if name not in self._copies:
-            self._copies[name] = self._create(shape, dtype, label)
+            if on_host:
+                self._of_host.add(name)
+            self._copies[name] = self._create(shape, dtype, label, on_host)
             return
         known = self._copies[name][0]
         if known.dtype != dtype or not known.shape.is_compatible_with(shape):
@@ -56,7 +67,7 @@ class ReplicaVariables:
         """Gives every replica the value of replica 0."""
         if self.topology.num_replicas == 1:
             return
-        for name in names:
+        for name in set(names) - self._of_host:
             first, *others = self._copies[name]
             if self.topology.is_tpu:
                 first.assign(first.read_value())
@@ -64,8 +75,8 @@ class ReplicaVariables:
                 if bool(_tf.is_initialized(first.handle)):
                     other.assign(first.read_value())
 
-    def _create(self, shape, dtype, label):
-        if self.topology.is_tpu:
+    def _create(self, shape, dtype, label, on_host):
+        if self.topology.is_tpu and not on_host:
             with self.topology.strategy.scope():
                 return [
                     tf.Variable(
@@ -77,7 +88,7 @@ class ReplicaVariables:
                     )
                 ]
         copies = []
-        for device in self.topology.devices:
+        for device in ("/cpu:0",) if on_host else self.topology.devices:
             with tf.device(device):
                 copies.append(
                     _tf.UninitializedVariable(shape=shape, dtype=dtype, name=label, trainable=False)

@@ -18,9 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
-import tensorflow.compat.v1 as tf
-
 import runner
+import tensorflow.compat.v1 as tf
 from programs import PROGRAMS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -36,7 +35,9 @@ def main():
     tf.disable_v2_behavior()
     version = VERSIONS.get(".".join(tf.__version__.split(".")[:2]))
     if version is None:
-        raise SystemExit(f"Found TensorFlow {tf.__version__}; the original runs under {sorted(VERSIONS)}.")
+        raise SystemExit(
+            f"Found TensorFlow {tf.__version__}; the original runs under {sorted(VERSIONS)}."
+        )
     if not os.path.isdir(GOLDENS):
         os.makedirs(GOLDENS)
     names = CHECKPOINT_PROGRAMS if version == "tf115" else sorted(PROGRAMS)

@@ -11,9 +11,8 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-import tensorflow.compat.v1 as tf
-
 import runner
+import tensorflow.compat.v1 as tf
 from programs import PROGRAMS
 
 

@@ -15,11 +15,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
-import tensorflow.compat.v1 as tf
-import tpuest
-
 import runner
+import tensorflow.compat.v1 as tf
 from programs import PROGRAMS
+
+import tpuest
 
 
 def main():

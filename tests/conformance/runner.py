@@ -12,7 +12,6 @@ import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-
 from programs import Api
 
 NUM_STEPS = 20
@@ -109,7 +108,9 @@ def read_summaries(model_dir, tag):
             for value in event.summary.value:
                 if value.tag == tag:
                     is_tensor = value.HasField("tensor")
-                    values[event.step] = tf.make_ndarray(value.tensor) if is_tensor else value.simple_value
+                    values[event.step] = (
+                        tf.make_ndarray(value.tensor) if is_tensor else value.simple_value
+                    )
     return np.asarray([values[step] for step in sorted(values)], np.float32)
 
 
@@ -143,7 +144,9 @@ def train(program, estimator, records_steps):
 def resume(program, api, model_dir, num_steps=NUM_RESUMED_STEPS):
     """Goes on from the checkpoint in `model_dir`; gives the loss of each further step."""
     hook = RecordScalars((LOSS,))
-    make_estimator(program, api, model_dir).train(program.train_input_fn, steps=num_steps, hooks=[hook])
+    make_estimator(program, api, model_dir).train(
+        program.train_input_fn, steps=num_steps, hooks=[hook]
+    )
     return [float(loss) for loss in hook.values[LOSS]]
 
 

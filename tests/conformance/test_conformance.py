@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 import runner
 from programs import PROGRAMS
 
@@ -136,7 +135,9 @@ def test_numbers_without_v2_behavior_are_the_originals(name, without_v2_behavior
 @pytest.mark.parametrize("name", sorted(set(PROGRAMS) - INEXACT_ON_CORES))
 def test_training_on_cores_is_that_of_one_device(name, on_cores):
     actual = results_of(name, on_cores)
-    assert_same_numbers(stage(actual, "initial", "final"), stage(read_golden(name), "initial", "final"))
+    assert_same_numbers(
+        stage(actual, "initial", "final"), stage(read_golden(name), "initial", "final")
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(PROGRAMS) - INEXACT_ON_CORES))
@@ -159,7 +160,9 @@ def test_predictions_on_cores_are_those_of_one_device(name, on_cores):
     assert_same_numbers(stage(actual, "predict"), stage(read_golden(name), "predict"))
 
 
-RECORDED_CHECKPOINTS = sorted(str(path.parent.relative_to(CHECKPOINTS)) for path in CHECKPOINTS.glob("*/*/checkpoint"))
+RECORDED_CHECKPOINTS = sorted(
+    str(path.parent.relative_to(CHECKPOINTS)) for path in CHECKPOINTS.glob("*/*/checkpoint")
+)
 
 
 @pytest.mark.parametrize("recorded", RECORDED_CHECKPOINTS)
@@ -168,11 +171,15 @@ def test_checkpoint_of_the_original_resumes_with_the_originals_losses(recorded, 
     model_dir = tmp_path / "model"
     shutil.copytree(CHECKPOINTS / recorded, model_dir)
     losses = runner.resume(program, runner.tpuest_api(), str(model_dir))
-    expected = json.loads((GOLDENS / "resumed_losses.json").read_text())[recorded]["resumed by tf215"]
+    expected = json.loads((GOLDENS / "resumed_losses.json").read_text())[recorded][
+        "resumed by tf215"
+    ]
     np.testing.assert_allclose(losses, expected, RTOL)
 
 
-@pytest.mark.skipif(ORIGINAL_PYTHON not in os.environ, reason=ORIGINAL_PYTHON + " names no Python with the original")
+@pytest.mark.skipif(
+    ORIGINAL_PYTHON not in os.environ, reason=ORIGINAL_PYTHON + " names no Python with the original"
+)
 @pytest.mark.parametrize("name", ["adam_weight_decay", "cnn_batch_norm", "mlp", "rms_prop"])
 def test_checkpoint_of_tpuest_resumes_under_the_original(name, tmp_path):
     program, api = PROGRAMS[name], runner.tpuest_api()
@@ -180,6 +187,8 @@ def test_checkpoint_of_tpuest_resumes_under_the_original(name, tmp_path):
     runner.train(program, runner.make_estimator(program, api, str(model_dir)), records_steps=True)
     shutil.copytree(model_dir, copied_dir)
     script = str(HERE / "resume_with_original.py")
-    output = subprocess.check_output([os.environ[ORIGINAL_PYTHON], script, name, str(copied_dir)], text=True)
+    output = subprocess.check_output(
+        [os.environ[ORIGINAL_PYTHON], script, name, str(copied_dir)], text=True
+    )
     expected = json.loads(output.splitlines()[-1])
     np.testing.assert_allclose(runner.resume(program, api, str(model_dir)), expected, RTOL)

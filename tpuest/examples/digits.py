@@ -2,8 +2,8 @@
 
     python -m tpuest.examples.digits --model_dir=/tmp/digits
 
-The data are scikit-learn's 1,797 images of 8x8 pixels; the last fifth is for the test. The program
-trains a small convolutional network on 8 simulated TPU cores, evaluates moving averages of its
+The data are scikit-learn's 1,797 images of 8x8 pixels; a fifth of them, picked once and
+for all, is for the test. The program trains a small convolutional network on 8 simulated TPU cores, evaluates moving averages of its
 weights and predicts every image of the test. It leaves checkpoints, and events for TensorBoard.
 """
 
@@ -33,8 +33,9 @@ ITERATIONS_PER_LOOP = 50
 def load_digits():
     """Gives `(train, test)`, each `(images float32 [n, 8, 8, 1] in 0..1, labels int32 [n])`."""
     digits = datasets.load_digits()
-    images = (digits.images / 16.0).astype(np.float32)[..., np.newaxis]
-    labels = digits.target.astype(np.int32)
+    order = np.random.RandomState(1).permutation(len(digits.target))
+    images = (digits.images[order] / 16.0).astype(np.float32)[..., np.newaxis]
+    labels = digits.target[order].astype(np.int32)
     train, test = slice(None, -NUM_TEST_IMAGES), slice(-NUM_TEST_IMAGES, None)
     return (images[train], labels[train]), (images[test], labels[test])
 
@@ -155,6 +156,7 @@ def make_estimator(model_dir):
 
 def main(_):
     tf.logging.set_verbosity(tf.logging.INFO)
+    tf.get_logger().propagate = False  # absl would print each line again.
     if FLAGS.use_tpu and FLAGS.simulated_cores:
         tpuest.simulate_tpu(FLAGS.simulated_cores)
     train_input_fn, test_input_fn = make_input_fns()

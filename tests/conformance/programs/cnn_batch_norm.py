@@ -15,10 +15,14 @@ def build_model_fn(api):
     def model_fn(features, labels, mode, params):
         is_training = mode == api.ModeKeys.TRAIN
         net = tf.layers.conv2d(features["image"], 6, 3, padding="same", use_bias=False)
-        net = tf.layers.batch_normalization(net, momentum=0.9, epsilon=1e-5, fused=True, training=is_training)
+        net = tf.layers.batch_normalization(
+            net, momentum=0.9, epsilon=1e-5, fused=True, training=is_training
+        )
         net = tf.layers.max_pooling2d(tf.nn.relu(net), pool_size=2, strides=2)
         net = tf.layers.conv2d(net, 8, 3, padding="same", name="second")
-        net = tf.layers.batch_normalization(net, momentum=0.9, fused=True, training=is_training, name="second_norm")
+        net = tf.layers.batch_normalization(
+            net, momentum=0.9, fused=True, training=is_training, name="second_norm"
+        )
         net = tf.reduce_mean(tf.nn.relu(net), axis=[1, 2])
         logits = tf.layers.dense(net, 3)
 

@@ -44,5 +44,7 @@ def make_program(name, drop):
 
 PROGRAMS = (
     make_program("dropout", lambda hidden: tf.nn.dropout(hidden, rate=0.3)),
-    make_program("layers_dropout", lambda hidden: tf.layers.dropout(hidden, rate=0.3, training=True)),
+    make_program(
+        "layers_dropout", lambda hidden: tf.layers.dropout(hidden, rate=0.3, training=True)
+    ),
 )

@@ -17,7 +17,9 @@ class ClippingOptimizer(tf.train.AdamOptimizer):
     def apply_gradients(self, grads_and_vars, global_step=None, name=None):
         gradients, variables = zip(*grads_and_vars)
         gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
-        return super().apply_gradients(zip(gradients, variables), global_step=global_step, name=name)
+        return super().apply_gradients(
+            zip(gradients, variables), global_step=global_step, name=name
+        )
 
 
 def make_examples(num_examples, seed):
@@ -36,9 +38,13 @@ def build_clipping_model_fn(api):
             gradients, variables = zip(*optimizer.compute_gradients(loss))
             gradients, global_norm = tf.clip_by_global_norm(gradients, CLIP_NORM)
             tf.identity(global_norm, name="gradient_norm")
-            return optimizer.apply_gradients(zip(gradients, variables), global_step=tf.train.get_global_step())
+            return optimizer.apply_gradients(
+                zip(gradients, variables), global_step=tf.train.get_global_step()
+            )
 
-        return classification_spec(api, mode, params, build_logits(features), labels, build_train_op)
+        return classification_spec(
+            api, mode, params, build_logits(features), labels, build_train_op
+        )
 
     return model_fn
 
@@ -49,7 +55,9 @@ def build_clipping_optimizer_model_fn(api):
             optimizer = wrap_for_cores(ClippingOptimizer(0.02), api, params)
             return optimizer.minimize(loss, global_step=tf.train.get_global_step())
 
-        return classification_spec(api, mode, params, build_logits(features), labels, build_train_op)
+        return classification_spec(
+            api, mode, params, build_logits(features), labels, build_train_op
+        )
 
     return model_fn
 

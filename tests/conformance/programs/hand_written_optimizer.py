@@ -57,7 +57,12 @@ class AdamWeightDecay(tf.train.Optimizer):
 def make_learning_rate(global_step):
     """Gives BERT's schedule: linear warm-up, then linear decay to zero. float32 []."""
     decayed = tf.train.polynomial_decay(
-        tf.constant(BASE_LEARNING_RATE), global_step, NUM_TRAIN_STEPS, end_learning_rate=0.0, power=1.0, cycle=False
+        tf.constant(BASE_LEARNING_RATE),
+        global_step,
+        NUM_TRAIN_STEPS,
+        end_learning_rate=0.0,
+        power=1.0,
+        cycle=False,
     )
     step = tf.cast(global_step, tf.float32)
     warmup = BASE_LEARNING_RATE * step / NUM_WARMUP_STEPS
@@ -72,14 +77,18 @@ def make_examples(num_examples, seed):
 
 def build_logits(features):
     with tf.variable_scope("encoder"):
-        kernel = tf.get_variable("kernel", [12, 10], initializer=tf.truncated_normal_initializer(stddev=0.3))
+        kernel = tf.get_variable(
+            "kernel", [12, 10], initializer=tf.truncated_normal_initializer(stddev=0.3)
+        )
         bias = tf.get_variable("bias", [10], initializer=tf.zeros_initializer())
         hidden = tf.matmul(features["features"], kernel) + bias
         mean, variance = tf.nn.moments(hidden, axes=[-1], keep_dims=True)
         gamma = tf.get_variable("LayerNorm/gamma", [10], initializer=tf.ones_initializer())
         hidden = tf.nn.relu((hidden - mean) * tf.rsqrt(variance + 1e-12) * gamma)
     with tf.variable_scope("output"):
-        weights = tf.get_variable("weights", [3, 10], initializer=tf.truncated_normal_initializer(stddev=0.3))
+        weights = tf.get_variable(
+            "weights", [3, 10], initializer=tf.truncated_normal_initializer(stddev=0.3)
+        )
         return tf.matmul(hidden, weights, transpose_b=True)
 
 
@@ -90,9 +99,13 @@ def make_model_fn_builder(compute_gradients):
         def build_train_op_with(params):
             def build_train_op(loss):
                 global_step = tf.train.get_or_create_global_step()
-                optimizer = AdamWeightDecay(make_learning_rate(global_step), 0.01, exclude=["LayerNorm", "bias"])
+                optimizer = AdamWeightDecay(
+                    make_learning_rate(global_step), 0.01, exclude=["LayerNorm", "bias"]
+                )
                 optimizer = wrap_for_cores(optimizer, api, params)
-                train_op = optimizer.apply_gradients(compute_gradients(optimizer, loss), global_step=global_step)
+                train_op = optimizer.apply_gradients(
+                    compute_gradients(optimizer, loss), global_step=global_step
+                )
                 return tf.group(train_op, [global_step.assign(global_step + 1)])
 
             return build_train_op
@@ -100,7 +113,9 @@ def make_model_fn_builder(compute_gradients):
         def model_fn(features, labels, mode, params):
             label_ids = labels["label_ids"] if labels is not None else None
             logits = build_logits(features)
-            return classification_spec(api, mode, params, logits, label_ids, build_train_op_with(params))
+            return classification_spec(
+                api, mode, params, logits, label_ids, build_train_op_with(params)
+            )
 
         return model_fn
 

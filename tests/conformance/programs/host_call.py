@@ -30,7 +30,9 @@ def build_logits(features):
     net = features
     with tf.variable_scope("trunk", regularizer=l2_regularizer):
         for name, initializer in INITIALIZERS:
-            net = net + 0.3 * tf.tanh(tf.matmul(net, tf.get_variable(name, [6, 6], initializer=initializer)))
+            net = net + 0.3 * tf.tanh(
+                tf.matmul(net, tf.get_variable(name, [6, 6], initializer=initializer))
+            )
     with tf.variable_scope("logits"):
         return tf.matmul(net, tf.get_variable("kernel", [6, NUM_CLASSES]))
 
@@ -70,11 +72,15 @@ def build_model_fn(api):
         loss = tf.losses.sparse_softmax_cross_entropy(labels=labels, logits=logits)
         loss = name_loss(loss + tf.losses.get_regularization_loss())
         if mode == api.ModeKeys.EVAL:
-            return api.TPUEstimatorSpec(mode=mode, loss=loss, eval_metrics=(metric_fn, [labels, logits]))
+            return api.TPUEstimatorSpec(
+                mode=mode, loss=loss, eval_metrics=(metric_fn, [labels, logits])
+            )
         global_step = tf.train.get_global_step()
         optimizer = wrap_for_cores(tf.train.GradientDescentOptimizer(0.1), api, params)
         train_op = optimizer.minimize(loss, global_step=global_step)
-        host_call = build_host_call(global_step, loss, params) if params.get("host_call_dir") else None
+        host_call = (
+            build_host_call(global_step, loss, params) if params.get("host_call_dir") else None
+        )
         return api.TPUEstimatorSpec(mode=mode, loss=loss, train_op=train_op, host_call=host_call)
 
     return model_fn

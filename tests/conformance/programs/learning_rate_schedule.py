@@ -12,7 +12,9 @@ def make_examples(num_examples, seed):
 def make_learning_rate(global_step):
     """Gives float32 []: the product of three schedules of global_step (int64 [])."""
     pieces = tf.train.piecewise_constant(global_step, [3, 9], [0.02, 0.4, 0.2])
-    exponential = tf.train.exponential_decay(1.0, global_step, decay_steps=4, decay_rate=0.8, staircase=True)
+    exponential = tf.train.exponential_decay(
+        1.0, global_step, decay_steps=4, decay_rate=0.8, staircase=True
+    )
     cosine = tf.train.cosine_decay(1.0, global_step, decay_steps=50)
     return tf.identity(pieces * exponential * cosine, name="learning_rate")
 
@@ -32,4 +34,6 @@ def build_model_fn(api):
     return model_fn
 
 
-PROGRAM = Program("learning_rate_schedule", build_model_fn, make_examples, fetches=("learning_rate",))
+PROGRAM = Program(
+    "learning_rate_schedule", build_model_fn, make_examples, fetches=("learning_rate",)
+)

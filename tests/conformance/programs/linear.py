@@ -21,14 +21,18 @@ def build_model_fn(api):
         }
 
     def model_fn(features, labels, mode, params):
-        weights = tf.get_variable("weights", [5, 1], initializer=tf.random_normal_initializer(stddev=0.3))
+        weights = tf.get_variable(
+            "weights", [5, 1], initializer=tf.random_normal_initializer(stddev=0.3)
+        )
         bias = tf.get_variable("bias", [], initializer=tf.zeros_initializer())
         predictions = tf.squeeze(tf.matmul(features, weights), axis=1) + bias
         if mode == api.ModeKeys.PREDICT:
             return api.TPUEstimatorSpec(mode=mode, predictions={"value": predictions})
         loss = name_loss(tf.losses.mean_squared_error(labels, predictions))
         if mode == api.ModeKeys.EVAL:
-            return api.TPUEstimatorSpec(mode=mode, loss=loss, eval_metrics=(metric_fn, [labels, predictions]))
+            return api.TPUEstimatorSpec(
+                mode=mode, loss=loss, eval_metrics=(metric_fn, [labels, predictions])
+            )
         optimizer = wrap_for_cores(tf.train.GradientDescentOptimizer(0.05), api, params)
         train_op = optimizer.minimize(loss, global_step=tf.train.get_global_step())
         return api.TPUEstimatorSpec(mode=mode, loss=loss, train_op=train_op)

@@ -13,7 +13,10 @@ def build_model_fn(api):
     def model_fn(features, labels, mode, params):
         hidden = tf.layers.dense(features, 16, activation=tf.nn.relu)
         hidden = tf.layers.dense(
-            hidden, 12, activation=tf.tanh, kernel_initializer=tf.truncated_normal_initializer(stddev=0.2)
+            hidden,
+            12,
+            activation=tf.tanh,
+            kernel_initializer=tf.truncated_normal_initializer(stddev=0.2),
         )
         logits = tf.layers.dense(hidden, 4, name="logits")
 

@@ -62,17 +62,23 @@ class Program:
 
     def train_input_fn(self, params):
         """Gives full batches in a fixed order, for ever."""
-        dataset = tf.data.Dataset.from_tensor_slices(self.make_examples(self.num_train_examples, seed=1))
+        dataset = tf.data.Dataset.from_tensor_slices(
+            self.make_examples(self.num_train_examples, seed=1)
+        )
         return dataset.repeat().batch(params["batch_size"], drop_remainder=True)
 
     def eval_input_fn(self, params):
         """Gives every evaluation example once; the last batch is partial."""
-        dataset = tf.data.Dataset.from_tensor_slices(self.make_examples(self.num_eval_examples, seed=2))
+        dataset = tf.data.Dataset.from_tensor_slices(
+            self.make_examples(self.num_eval_examples, seed=2)
+        )
         return dataset.batch(params["batch_size"])
 
     def full_batches_eval_input_fn(self, params):
         """Gives the evaluation examples that fill whole batches."""
-        dataset = tf.data.Dataset.from_tensor_slices(self.make_examples(self.num_eval_examples, seed=2))
+        dataset = tf.data.Dataset.from_tensor_slices(
+            self.make_examples(self.num_eval_examples, seed=2)
+        )
         return dataset.batch(params["batch_size"], drop_remainder=True)
 
     def predict_input_fn(self, params):
@@ -109,7 +115,9 @@ def classification_spec(api, mode, params, logits, labels, build_train_op, extra
     loss = name_loss(loss if extra_loss is None else loss + extra_loss)
     if mode == api.ModeKeys.TRAIN:
         return api.TPUEstimatorSpec(mode=mode, loss=loss, train_op=build_train_op(loss))
-    return api.TPUEstimatorSpec(mode=mode, loss=loss, eval_metrics=(classification_metrics, [labels, logits]))
+    return api.TPUEstimatorSpec(
+        mode=mode, loss=loss, eval_metrics=(classification_metrics, [labels, logits])
+    )
 
 
 def classification_metrics(labels, logits):

@@ -16,10 +16,14 @@ def make_examples(num_examples, seed):
 
 
 def build_logits(features):
-    table = tf.get_variable("table", [NUM_KINDS, 4], initializer=tf.random_normal_initializer(stddev=0.3))
+    table = tf.get_variable(
+        "table", [NUM_KINDS, 4], initializer=tf.random_normal_initializer(stddev=0.3)
+    )
     looked_up = tf.reshape(tf.gather(table, features), [-1, 12])
     one_hot = tf.reshape(tf.one_hot(features, NUM_KINDS), [-1, 3 * NUM_KINDS])
-    kernel = tf.get_variable("kernel", [12 + 3 * NUM_KINDS, 2], initializer=tf.glorot_uniform_initializer())
+    kernel = tf.get_variable(
+        "kernel", [12 + 3 * NUM_KINDS, 2], initializer=tf.glorot_uniform_initializer()
+    )
     return tf.matmul(tf.concat([looked_up, one_hot], axis=1), kernel)
 
 
@@ -30,7 +34,9 @@ def make_program(name, make_optimizer):
                 optimizer = wrap_for_cores(make_optimizer(), api, params)
                 return optimizer.minimize(loss, global_step=tf.train.get_global_step())
 
-            return classification_spec(api, mode, params, build_logits(features), labels, build_train_op)
+            return classification_spec(
+                api, mode, params, build_logits(features), labels, build_train_op
+            )
 
         return model_fn
 

@@ -16,17 +16,23 @@ def make_examples(num_examples, seed):
     tokens = random.randint(1, VOCABULARY_SIZE, size=[num_examples, MAX_LENGTH])
     tokens *= np.arange(MAX_LENGTH) < lengths[:, np.newaxis]
     labels = (tokens % 2).sum(axis=1) * 2 > lengths
-    return {"tokens": tokens.astype(np.int32), "length": lengths.astype(np.int32)}, labels.astype(np.int32)
+    return {"tokens": tokens.astype(np.int32), "length": lengths.astype(np.int32)}, labels.astype(
+        np.int32
+    )
 
 
 def build_model_fn(api):
     def model_fn(features, labels, mode, params):
         with tf.variable_scope("text", reuse=tf.AUTO_REUSE):
             table = tf.get_variable(
-                "embedding", [VOCABULARY_SIZE, 8], initializer=tf.random_uniform_initializer(-0.5, 0.5)
+                "embedding",
+                [VOCABULARY_SIZE, 8],
+                initializer=tf.random_uniform_initializer(-0.5, 0.5),
             )
             embedded = tf.nn.embedding_lookup(table, features["tokens"])
-            mask = tf.sequence_mask(features["length"], MAX_LENGTH, dtype=tf.float32)[:, :, tf.newaxis]
+            mask = tf.sequence_mask(features["length"], MAX_LENGTH, dtype=tf.float32)[
+                :, :, tf.newaxis
+            ]
             pooled = tf.reduce_sum(embedded * mask, axis=1) / tf.reduce_sum(mask, axis=1)
             kernel = tf.get_variable("kernel", [8, 2], initializer=tf.glorot_normal_initializer())
             bias = tf.get_variable("bias", [2], initializer=tf.constant_initializer(0.1))
