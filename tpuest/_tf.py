@@ -12,6 +12,9 @@ from tensorflow.python.client.session import SessionInterface  # noqa: F401
 from tensorflow.python.client.session import _FetchHandler as FetchHandler  # noqa: F401
 from tensorflow.python.eager.context import eager_mode, graph_mode  # noqa: F401
 
+# A branch with a cross-replica sum is built for all replicas at once, from its function.
+from tensorflow.python.framework.function_def_to_graph import function_def_to_graph  # noqa: F401
+
 # layers: `training` may be a tensor that folds to a constant; the public
 # `tf.get_static_value` doesn't fold, and then the graph gets a needless cond.
 from tensorflow.python.framework.smart_cond import (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -170,16 +170,31 @@ def predict(run: Run, predictions: Any) -> Iterator[Any]:
       predictions: what to fetch of the program's.
     """
     program = run.compiled.program
-    marker = program.graph.get_operation_by_name(STEP_MARKER)
     mask = [] if program.padding_mask is None else [program.padding_mask]
+    flat = tf.nest.flatten(predictions)
     creator = _SessionCreator(run, program.host_ops)
     with trace.graph_scope(program.graph):
         monitored = tf.compat.v1.train.MonitoredSession(creator, run.hooks)
+    fetch = _fetcher(run, creator, monitored, [*flat, *mask])
     with _Closing(monitored, program.graph):
         while not monitored.should_stop():
-            with trace.graph_scope(program.graph):
-                _, padding, batch = monitored.run([marker, mask, predictions])
-            yield _without_padding(batch, *padding) if padding else batch
+            *values, last = fetch()
+            values = _without_padding(values, last) if mask else [*values, last]
+            yield tf.nest.pack_sequence_as(predictions, values)
+
+
+def _fetcher(run: Run, creator: _SessionCreator, monitored: Any, tensors: list) -> Callable[[], list]:
+    """Gives a function that fetches the next batch's tensors; around the hooks if none wants to see the batch."""
+    if all(hasattr(hook, "steps_until_due") for hook in run.hooks):
+        return lambda: creator.session.step(tensors)
+    graph = run.compiled.program.graph
+    marker = graph.get_operation_by_name(STEP_MARKER)
+
+    def fetch() -> list:
+        with trace.graph_scope(graph):
+            return monitored.run([tensors, marker])[0]
+
+    return fetch
 
 
 class _Closing:
@@ -197,10 +212,8 @@ class _Closing:
             return self._monitored.__exit__(*error)
 
 
-def _without_padding(batch: Any, mask: np.ndarray) -> Any:
+def _without_padding(values: list[np.ndarray], mask: np.ndarray) -> list[np.ndarray]:
     real = mask == 0
     if real.all():
-        return batch
-    return tf.nest.map_structure(
-        lambda value: value[real] if len(value) == len(real) else value, batch
-    )
+        return values
+    return [value[real] if len(value) == len(real) else value for value in values]

@@ -19,8 +19,8 @@ import itertools
 import tensorflow as tf
 
 from tpuest import _tf
+from tpuest.cross_replica import CROSS_REPLICA_SUM, Meeting
 
-CROSS_REPLICA_SUM = "CrossReplicaSum"
 _VARIABLE = "VarHandleOp"
 # Distance between two replicas' op seeds: any constant that users do not pick as an offset themselves.
 _REPLICA_SEED_STRIDE = 7919
@@ -44,10 +44,10 @@ class TransplantSource:
       graph: the `tf.Graph`; ops added to it later are seen.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph, scope=None):
         self.graph = graph
         # Resources (tables, queues, writers) live in one process-wide manager; in TF 1 each session had its own.
-        self._scope = f"tpuest_{next(_sessions)}"
+        self._scope = scope or f"tpuest_{next(_sessions)}"
         self._version = None
         self._nodes = {}
         self._position = {}
@@ -68,13 +68,16 @@ class TransplantSource:
         return {name: node for name, node in self.nodes().items() if node.op == _VARIABLE}
 
     def functions_with(self, op_type):
-        """Names the library functions (branches, loop bodies) that hold an op of this type."""
+        """Names the library functions (branches, loop bodies) that hold an op of this type, or call one that does."""
         self.nodes()
-        return [
-            f.signature.name
-            for f in self._library.library.function
-            if any(node.op == op_type for node in f.node_def)
-        ]
+        functions = self._library.library.function
+        found, known = set(), None
+        while known != len(found):
+            known = len(found)
+            for f in functions:
+                if any(n.op == op_type or found.intersection(_functions_of(n)) for n in f.node_def):
+                    found.add(f.signature.name)
+        return found
 
     def closure(self, targets, leaves=()):
         """Names every node that `targets` need, in the order of creation.
@@ -97,60 +100,96 @@ class TransplantSource:
                 pending.extend(nodes[name].input)
         return sorted(seen, key=self._position.__getitem__)
 
-    def transplant(self, targets, bindings, replica_id=0, sum_over_replicas=None):
+    def transplant(self, targets, bindings, replica_id=0, meet=None):
         """Builds `targets` in the function being traced.
 
         Args:
           targets: tensors or operations of `graph`.
           bindings: tensor name of `graph` to the value that stands for it.
           replica_id: which replica this copy is for; stateful random ops differ between replicas.
-          sum_over_replicas: computes what `CrossReplicaSum` means, from a list of tensors to a list of tensors.
-            `None` carries the op over as it is, which is right on a TPU.
+          meet: holds the `Meeting`s of replicas, from a list of them to a list of `Outcome`s. `None` carries
+            `CrossReplicaSum` over as it is, which is right on a TPU.
 
         Returns:
           The new tensors and operations, in the order of `targets`.
         """
+        building = self.build(targets, bindings, replica_id, meets=meet is not None)
+        outcomes = None
+        while True:
+            try:
+                meetings = building.send(outcomes)
+            except StopIteration as end:
+                return end.value
+            outcomes = meet(meetings)
+
+    def build(self, targets, bindings, replica_id=0, meets=True):
+        """Does what `transplant` does, as a generator that yields `Meeting`s and is sent their `Outcome`s."""
         capture = tf.compat.v1.get_default_graph().capture
         built = {name: capture(value) for name, value in bindings.items()}
         needed = self.closure(targets, built)
         wanted = {_reference(target) for target in targets}
         dropped = _with_control_references(bindings) - set(bindings)
-        for stage in self._stages(needed, split=sum_over_replicas is not None):
+        for stage in self._stages(needed, self._meeting_nodes(needed) if meets else frozenset()):
             nodes = [self._portable(self._nodes[name], replica_id, dropped) for name in stage.nodes]
             self._import(nodes, built, wanted | stage.wanted_later)
-            if stage.sums:
-                inputs = [built[tensor_name(self._nodes[name].input[0])] for name in stage.sums]
-                groups = [self._constant(self._nodes[name].input[1]) for name in stage.sums]
-                for name, total in zip(stage.sums, sum_over_replicas(inputs, groups)):
-                    built[name + ":0"] = total
-                    built["^" + name] = total.op
+            if stage.meetings:
+                outcomes = yield [self._meeting(name, built, dropped) for name in stage.meetings]
+                for name, outcome in zip(stage.meetings, outcomes):
+                    built.update((f"{name}:{i}", t) for i, t in enumerate(outcome.outputs))
+                    built["^" + name] = outcome.done
         return [built[_reference(target)] for target in targets]
 
-    def _stages(self, needed, split):
-        """Cuts `needed` where replicas must meet: a stage ends in the sums that its nodes feed."""
+    def _meeting_nodes(self, needed):
+        """Names the nodes for which replicas must meet: sums, and calls of functions with sums."""
+        functions = self.functions_with(CROSS_REPLICA_SUM)
+        return frozenset(
+            name
+            for name in needed
+            if self._nodes[name].op == CROSS_REPLICA_SUM
+            or not functions.isdisjoint(_functions_of(self._nodes[name]))
+        )
+
+    def _stages(self, needed, meetings):
+        """Cuts `needed` where replicas must meet: a stage ends in the meetings that its nodes feed."""
         level = {}
         for name in needed:
             producers = map(producer_name, self._nodes[name].input)
-            level[name] = max(
-                (level[p] + self._is_sum(p, split) for p in producers if p in level), default=0
-            )
+            level[name] = max((level[p] + (p in meetings) for p in producers if p in level), default=0)
         stages = [_Stage() for _ in range(max(level.values(), default=-1) + 1)]
         for name in needed:
             stage = stages[level[name]]
-            (stage.sums if self._is_sum(name, split) else stage.nodes).append(name)
+            (stage.meetings if name in meetings else stage.nodes).append(name)
             for reference in self._nodes[name].input:
                 producer = producer_name(reference)
-                if producer in level and (
-                    level[producer] < level[name] or self._is_sum(name, split)
-                ):
+                if producer in level and (level[producer] < level[name] or name in meetings):
                     stages[level[producer]].wanted_later.add(tensor_name(reference))
         return stages
 
-    def _is_sum(self, name, split):
-        return split and self._nodes[name].op == CROSS_REPLICA_SUM
+    def _meeting(self, name, built, dropped_inputs):
+        node = self._nodes[name]
+        references = [r for r in node.input if r not in dropped_inputs]
+        waits_for = [built[r] for r in references if r.startswith("^")]
+        data = [built[tensor_name(r)] for r in references if not r.startswith("^")]
+        groups = None
+        if node.op == CROSS_REPLICA_SUM:
+            groups = tf.make_ndarray(self._nodes[producer_name(node.input[1])].attr["value"].tensor)
+            data = data[:1]
+        if waits_for:
+            # A handle stays as it is: copies of it would hide which ops share its resource, and so their order.
+            with tf.control_dependencies(waits_for):
+                data = [t if t.dtype == tf.resource else tf.identity(t) for t in data]
+        return Meeting(node, tuple(data), groups, self._function)
 
-    def _constant(self, reference):
-        return tf.make_ndarray(self._nodes[producer_name(reference)].attr["value"].tensor)
+    def _function(self, name, inputs):
+        """Gives the source of a library function's graph, for inputs of these shapes."""
+        (function,) = [f for f in self._library.library.function if f.signature.name == name]
+        with self.graph.as_default():
+            graph = _tf.function_def_to_graph(
+                function,
+                input_shapes=[None if t.dtype == tf.resource else t.shape for t in inputs],
+                include_library_functions=True,
+            )
+        return TransplantSource(graph, self._scope)
 
     def _import(self, nodes, built, wanted):
         """Imports the nodes and adds what `wanted` names of them to `built`."""
@@ -191,12 +230,21 @@ class TransplantSource:
 
 
 class _Stage:
-    """Nodes that can be built before the replicas meet at `sums`."""
+    """Nodes that can be built before the replicas meet at `meetings`."""
 
     def __init__(self):
         self.nodes = []
-        self.sums = []
+        self.meetings = []
         self.wanted_later = set()
+
+
+def _functions_of(node):
+    """Names the library functions that a node calls."""
+    for attr in node.attr.values():
+        if attr.HasField("func"):
+            yield attr.func.name
+        elif attr.HasField("list"):
+            yield from (function.name for function in attr.list.func)
 
 
 def _reference(target):
