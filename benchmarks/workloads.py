@@ -72,7 +72,8 @@ def make_model_fn(tf, spec_class, workload):
         logits = logits_of(tf, workload, features)
         if mode == "infer":
             return spec_class(mode, predictions={"classes": tf.argmax(logits, 1)})
-        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        loss = tf.reduce_mean(losses)
         if mode == "eval":
 
             def metric_fn(labels, logits):

@@ -495,6 +495,49 @@ class TestTPURunConfig:
         assert (replaced.master, replaced.tpu_config.iterations_per_loop) == ("m", 5)
 
 
+class TestFromPlain:
+    """A TPU `RunConfig` made of a plain one, for `TPUEstimator(use_tpu=False)`."""
+
+    def test_it_has_every_setting_of_the_plain_one(self, tmp_path, strategy):
+        plain = run_config.RunConfig(
+            model_dir=tmp_path,
+            tf_random_seed=7,
+            save_summary_steps=3,
+            save_checkpoints_steps=4,
+            session_config=tf.compat.v1.ConfigProto(log_device_placement=True),
+            keep_checkpoint_max=2,
+            log_step_count_steps=6,
+            train_distribute=strategy,
+        )
+        plain.of_the_program = "stays"
+        made = config.RunConfig.from_plain(plain)
+        assert {name: vars(made)[name] for name in vars(plain)} == vars(plain)
+        assert made.train_distribute is strategy
+        assert made.tpu_config == TPUConfig()
+        assert made.cluster is None
+
+    def test_it_stays_in_its_cluster_when_tf_config_changes(self, set_tf_config, monkeypatch):
+        set_tf_config(in_cluster(CHIEF_CLUSTER, "worker", 1))
+        plain = run_config.RunConfig()
+        monkeypatch.delenv("TF_CONFIG")
+        made = config.RunConfig.from_plain(plain)
+        assert (made.task_type, made.task_id, made.is_chief) == ("worker", 1, False)
+        assert made.cluster_spec == plain.cluster_spec
+        assert (made.master, made.evaluation_master) == (plain.master, plain.evaluation_master)
+
+    def test_changing_it_leaves_the_plain_one_alone(self):
+        plain = run_config.RunConfig(session_config=tf.compat.v1.ConfigProto())
+        made = config.RunConfig.from_plain(plain)
+        made.session_config.log_device_placement = True
+        assert not plain.session_config.log_device_placement
+
+    def test_its_copies_are_tpu_configs_too(self):
+        made = config.RunConfig.from_plain(run_config.RunConfig()).replace(
+            model_dir="/tmp/model", tpu_config=TPUConfig(5)
+        )
+        assert (made.model_dir, made.tpu_config.iterations_per_loop) == ("/tmp/model", 5)
+
+
 class TestTPUConfig:
     """The eleven settings."""
 

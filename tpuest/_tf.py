@@ -4,6 +4,8 @@ import contextlib
 
 import tensorflow as tf
 
+# Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
+from tensorflow.python.data.ops import multi_device_iterator_ops
 # Programs call tf.disable_v2_behavior() at import; the engine still runs eagerly.
 # Saver, QueueRunner and hooks accept a session only if it is one of these.
 from tensorflow.python.client.session import SessionInterface  # noqa: F401
@@ -52,3 +54,29 @@ def no_control_dependencies():
     with graph.control_dependencies(None):
         graph._set_control_flow_context(computation)
         yield
+
+
+@contextlib.contextmanager
+def device_iterators_without_autotuning():
+    """Makes iterators of devices without a thread that tunes them: they only hand over batches.
+
+    Closing an iterator cancels that thread, which may miss it and sleep on: up to a minute for each device.
+    To remove when `Model::OptimizeLoop` wakes from a cancellation under way (seen in TF 2.21).
+    """
+    make_dataset = multi_device_iterator_ops._create_device_dataset
+
+    def make_untuned_dataset(*args, **kwargs):
+        return without_autotuning(make_dataset(*args, **kwargs))
+
+    multi_device_iterator_ops._create_device_dataset = make_untuned_dataset
+    try:
+        yield
+    finally:
+        multi_device_iterator_ops._create_device_dataset = make_dataset
+
+
+def without_autotuning(dataset):
+    """Leaves a dataset's parallelism as it starts; see `device_iterators_without_autotuning`."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

@@ -6,6 +6,7 @@ counts cores and hosts and computes batch sizes.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import numbers
@@ -234,6 +235,19 @@ class RunConfig(run_config.RunConfig):
             self._evaluation_master = evaluation_master
         elif not self._evaluation_master and self.task_type != TaskType.EVALUATOR:
             self._evaluation_master = self._master
+
+    @classmethod
+    def from_plain(cls, plain: run_config.RunConfig) -> RunConfig:
+        """Gives a TPU `RunConfig` with all settings of a plain one and no TPU.
+
+        The cluster is the plain one's too: TF_CONFIG may have changed since.
+        """
+        made = cls.__new__(cls)
+        vars(made).update(vars(copy.deepcopy(plain)))
+        tpu_job_name = (plain.service or {}).get("tpu_worker_job_name")
+        made._tpu_config = TPUConfig()._replace(tpu_job_name=tpu_job_name)
+        made._cluster = None
+        return made
 
     @property
     def tpu_config(self) -> TPUConfig:

@@ -500,15 +500,18 @@ def training_hooks(
     hooks: Sequence,
     saving_listeners: Sequence,
 ) -> tuple:
-    """Lists the hooks of a training session in the original's order: savers first, then the user's."""
+    """Lists the hooks of a training session in the original's order: savers first, then the user's.
+
+    Differs from TPUEstimator: the loss is checked first, so that a model that diverged is never saved.
+    """
     spec_hooks = [*program.hooks, *program.chief_hooks]
     savers = [
         h for h in (*hooks, *spec_hooks) if isinstance(h, tf.compat.v1.train.CheckpointSaverHook)
     ]
-    before = []
+    before = [own_hooks.StopOnNan(program.loss)]
     if not savers and (config.save_checkpoints_secs or config.save_checkpoints_steps):
         savers = [own_hooks.checkpoint_saver(config, program.scaffold)]
-        before.append(savers[0])
+        before.extend(savers)
     if saving_listeners:
         own_hooks.add_listeners(savers, saving_listeners)
     before.extend(program.chief_hooks)
@@ -516,7 +519,6 @@ def training_hooks(
     return (
         *before,
         *hooks,
-        own_hooks.StopOnNan(program.loss),
         *program.hooks,
         own_hooks.SummaryWriters(),
     )

@@ -16,16 +16,20 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tpuest import _tf
+from tpuest.cross_replica import meet_alone, meet_in_replica_context
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import HostInput, Program
 from tpuest.spec import ModeKeys
+from tpuest.topology import Topology
+from tpuest.transplant import producer_name
 from tpuest.variables import ReplicaVariables
 
 _programs = itertools.count()
+# A core's batch has one static shape: nothing to pad on a TPU.
+_STATIC = tf.distribute.RunOptions(experimental_enable_dynamic_batch_size=False)
 _READS = frozenset(
     {
         "ReadVariableOp",
@@ -186,7 +190,9 @@ class CompiledProgram:
         if key not in self._functions:
 
             def run(*batch):
-                computed = strategy.run(lambda *own: self._replica_step(targets, own), args=batch)
+                computed = strategy.run(
+                    lambda *own: self._replica_step(targets, own), args=batch, options=_STATIC
+                )
                 return [list(strategy.experimental_local_results(value)) for value in computed]
 
             self._functions[key] = tf.function(run, autograph=False)
@@ -326,7 +332,7 @@ class CompiledProgram:
         built = self.program.source.transplant(
             targets,
             {**self._handles(targets, 0, bindings), **bindings},
-            sum_over_replicas=_sum_of_one,
+            meet=meet_alone,
         )
         return [t if isinstance(t, tf.Tensor) else None for t in _with_operations_done(built)]
 
@@ -347,7 +353,9 @@ class CompiledProgram:
         strategy = self.program.topology.strategy
         core_tensors = [h.tensor for h in fetches.host_inputs]
         targets = [*fetches.on_replicas, *core_tensors]
-        computed = strategy.run(lambda *batch: self._replica_step(targets, batch), args=tuple(flat))
+        computed = strategy.run(
+            lambda *batch: self._replica_step(targets, batch), args=tuple(flat), options=_STATIC
+        )
         per_replica = [strategy.experimental_local_results(value) for value in computed]
         num_own = len(per_replica) - len(core_tensors)
         on_replicas = [values[0] for values in per_replica[:num_own]]
@@ -356,18 +364,44 @@ class CompiledProgram:
         return on_replicas, on_host
 
     def _flat_batch(self, pipeline, element):
-        if self.program.topology.num_replicas == 1:
-            return pipeline.flatten(element)
-        return element if isinstance(element, (list, tuple)) else [element]
+        topology = self.program.topology
+        if topology.num_replicas == 1:
+            flat = pipeline.flatten(element)
+        else:
+            flat = element if isinstance(element, (list, tuple)) else [element]
+        if topology.on_cores:
+            # An element of an optional has lost its shape, and a TPU would be given padding to do.
+            for value, tensor in zip(flat, self.program.inputs):
+                for own in topology.strategy.experimental_local_results(value):
+                    own.set_shape(tensor.shape)
+        return flat
 
     def _replica_step(self, targets, batch):
         """Runs in the strategy's replica context; gives the tensors among `targets`."""
+        meet = _meet_on(self.program.topology)
+        return self.build_replica(targets, batch, _static_replica_id(), meet)
+
+    def build_replica(
+        self,
+        targets: Sequence,
+        batch: Sequence[tf.Tensor],
+        replica_id: int,
+        meet: Callable | None,
+    ) -> list[tf.Tensor]:
+        """Builds one replica's part of a step in the function being traced.
+
+        Args:
+          targets: tensors and operations of the graph.
+          batch: what stands for `program.inputs`.
+          replica_id: whose variables to use.
+          meet: see `TransplantSource.transplant`.
+
+        Returns:
+          The tensors among `targets`.
+        """
         bindings = {tensor.name: value for tensor, value in zip(self.program.inputs, batch)}
-        topology = self.program.topology
-        replica_id = 0 if topology.is_tpu else _static_replica_id()
         bindings.update(self._handles(targets, replica_id, bindings))
-        sum_over_replicas = None if topology.is_tpu else _sum_function(topology.num_replicas)
-        built = self.program.source.transplant(targets, bindings, replica_id, sum_over_replicas)
+        built = self.program.source.transplant(targets, bindings, replica_id, meet)
         return [t for t in _with_operations_done(built) if isinstance(t, tf.Tensor)]
 
     def _host_step(self, fetches, per_replica, runs_host_call):
@@ -375,6 +409,11 @@ class CompiledProgram:
             h.placeholder.name: _gather(h, values)
             for h, values in zip(fetches.host_inputs, per_replica)
         }
+        # On a TPU a variable's handle is another on the host than in the step: nothing else orders them.
+        with tf.control_dependencies([values[0] for values in per_replica]):
+            for name, handle in self._handles(fetches.on_host, 0, bindings).items():
+                if producer_name(name) in self._shared:
+                    bindings[name] = tf.identity(handle)
         tensors, operations = (
             [t for t in fetches.on_host if isinstance(t, tf.Tensor) is is_tensor]
             for is_tensor in (True, False)
@@ -481,6 +520,7 @@ def _with_operations_done(built: list) -> list:
 
 
 def _static_replica_id() -> int:
+    """Gives the replica's number while it is traced; 0 on a TPU, where one trace serves all."""
     replica_id = tf.distribute.get_replica_context().replica_id_in_sync_group
     return int(tf.get_static_value(replica_id) or 0)
 
@@ -493,32 +533,10 @@ def _gather(host_input: HostInput, values: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.concat(values, axis=0)
 
 
-def _sum_of_one(tensors: list, groups: list) -> list:
-    return [tf.identity(tensor) for tensor in tensors]
-
-
-def _sum_function(num_replicas: int) -> Callable:
-    """Gives what `CrossReplicaSum` means where no TPU does it."""
-    if num_replicas == 1:
-        return _sum_of_one
-
-    def sum_over_replicas(tensors, groups):
-        context = tf.distribute.get_replica_context()
-        whole = [i for i, group in enumerate(groups) if np.size(group) == 0 or len(group) == 1]
-        totals = dict(
-            zip(whole, context.all_reduce(tf.distribute.ReduceOp.SUM, [tensors[i] for i in whole]))
-        )
-        for i in range(len(tensors)):
-            if i not in totals:
-                totals[i] = _sum_of_group(context, tensors[i], groups[i])
-        return [tf.identity(totals[i]) for i in range(len(tensors))]
-
-    return sum_over_replicas
-
-
-def _sum_of_group(context, tensor, groups):
-    """Sums over the replicas of this replica's group only."""
-    replica_id = _static_replica_id()
-    (group,) = [list(group) for group in groups if replica_id in group]
-    everyone = context.all_gather(tensor[tf.newaxis], axis=0)
-    return tf.reduce_sum(tf.gather(everyone, group), axis=0)
+def _meet_on(topology: Topology) -> Callable | None:
+    """Gives what holds the replicas' meetings where no TPU does it."""
+    if topology.is_tpu:
+        return None
+    if topology.num_replicas == 1:
+        return meet_alone
+    return meet_in_replica_context(topology.devices)

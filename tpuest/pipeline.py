@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import signatures
+from tpuest import _tf, signatures
 from tpuest.core_batches import CoreBatches, PartialBatches, flatten_tensors
 from tpuest.spec import ModeKeys
 from tpuest.topology import BatchSizes, InputDeployment, Topology
@@ -110,14 +110,17 @@ class InputPipeline:
           read_variable: gives the handle of a variable that `input_fn` reads, from its name and node.
         """
         datasets = self.read(read_variable)
+        if not self.topology.is_tpu:
+            datasets = [_tf.without_autotuning(dataset) for dataset in datasets]
         if self.topology.num_replicas == 1:
             return iter(datasets[0])
         strategy = self.topology.strategy
-        return iter(
-            strategy.distribute_datasets_from_function(
-                lambda context: datasets[context.input_pipeline_id]
+        with _tf.device_iterators_without_autotuning():
+            return iter(
+                strategy.distribute_datasets_from_function(
+                    lambda context: datasets[context.input_pipeline_id]
+                )
             )
-        )
 
 
 def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:

@@ -20,10 +20,11 @@ import tensorflow as tf
 
 from tpuest import errors, metrics, signatures
 from tpuest.compat import trace
+from tpuest.cross_replica import CROSS_REPLICA_SUM
 from tpuest.pipeline import InputPipeline
 from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_function
 from tpuest.topology import BatchSizes, InputDeployment, Topology
-from tpuest.transplant import CROSS_REPLICA_SUM, TransplantSource
+from tpuest.transplant import TransplantSource
 
 LOSS = "loss"
 # An operation of every program: who fetches it wants steps to run, rather than just a value.

@@ -244,7 +244,10 @@ def _simulated_topology(num_cores: int) -> Topology:
         strategy=(
             tf.distribute.OneDeviceStrategy(devices[0])
             if one_core
-            else tf.distribute.MirroredStrategy(devices)
+            # Collective ops, the default, refuse a second strategy of another size in the same process.
+            else tf.distribute.MirroredStrategy(
+                devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
+            )
         ),
         devices=devices,
         num_hosts=1,

@@ -154,7 +154,9 @@ class TransplantSource:
         level = {}
         for name in needed:
             producers = map(producer_name, self._nodes[name].input)
-            level[name] = max((level[p] + (p in meetings) for p in producers if p in level), default=0)
+            level[name] = max(
+                (level[p] + (p in meetings) for p in producers if p in level), default=0
+            )
         stages = [_Stage() for _ in range(max(level.values(), default=-1) + 1)]
         for name in needed:
             stage = stages[level[name]]

@@ -55,9 +55,12 @@ class ReplicaVariables:
         return name in self._copies
 
     def handle(self, name, replica_id=0):
-        """Returns the resource handle of one replica's copy."""
+        """Returns the resource handle of one replica's copy.
+
+        Inside `TPUStrategy.run`, which is traced once for all replicas, that of every replica's.
+        """
         copies = self._copies[name]
-        return copies[0 if self.topology.is_tpu else replica_id].handle
+        return copies[replica_id if len(copies) > 1 else 0].handle
 
     def value(self, name):
         """Reads replica 0's copy as a numpy array."""
