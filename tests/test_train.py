@@ -72,7 +72,7 @@ def test_no_steps_at_all_are_refused(tmp_path, name):
         models.make_estimator(tmp_path).train(models.train_input_fn, **{name: 0})
 
 
-@everywhere
+@on_cpu_and_cores
 def test_training_ends_with_the_data(tmp_path, num_cores):
     with models.simulation(num_cores):
         estimator = models.make_estimator(tmp_path, num_cores, iterations_per_loop=3)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 # Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
 from tensorflow.python.data.ops import multi_device_iterator_ops
+
 # Programs call tf.disable_v2_behavior() at import; the engine still runs eagerly.
 # Saver, QueueRunner and hooks accept a session only if it is one of these.
 from tensorflow.python.client.session import SessionInterface  # noqa: F401
@@ -80,3 +81,9 @@ def without_autotuning(dataset):
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
+
+
+def save_checkpoint(saver_hook, session, global_step):
+    """Makes a CheckpointSaverHook save now: what it does when its session is new, without writing the graph."""
+    saver_hook._save(session, global_step)
+    saver_hook._timer.update_last_triggered_step(global_step)

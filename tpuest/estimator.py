@@ -43,7 +43,8 @@ from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topolog
 from tpuest.transplant import TransplantSource
 from tpuest.workspace import Workspace, Workspaces
 
-RESERVED_PARAMS = ("batch_size", "context", "use_tpu")
+# Not 'use_tpu': programs pass it themselves, and `model_fn` gets the run's.
+RESERVED_PARAMS = ["batch_size", "context"]
 
 
 class Estimator:

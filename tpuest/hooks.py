@@ -8,6 +8,7 @@ called at every step.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ import tensorflow as tf
 from tpuest import _tf, checkpoint
 
 SessionRunHook = tf.compat.v1.train.SessionRunHook
+# Collection of the paths that a graph has been written to.
+_GRAPH_WRITTEN = "tpuest_graph_written"
 _SummaryWriters = tf.compat.v1.summary.FileWriterCache
 
 
@@ -204,6 +207,7 @@ class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
         self, checkpoint_dir: str, save_secs: float | None, save_steps: int | None, **options: Any
     ):
         self._progress = _Progress(checkpoint_dir, save_steps)
+        self._graph_path = os.path.join(checkpoint_dir, "graph.pbtxt")
         listeners = [self._progress, *options.pop("listeners", ())]
         super().__init__(
             checkpoint_dir,
@@ -212,6 +216,15 @@ class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
             listeners=listeners,
             **options,
         )
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Saves; writes the graph as text, seconds of work for a large one, unless it is there from a call before."""
+        written = session.graph.get_collection_ref(_GRAPH_WRITTEN)
+        if self._graph_path in written and tf.io.gfile.exists(self._graph_path):
+            _tf.save_checkpoint(self, session, session.global_step())
+        else:
+            super().after_create_session(session, coord)
+            written.append(self._graph_path)
 
     def steps_until_due(self, global_step: int) -> int | None:
         return self._progress.steps_left(global_step)

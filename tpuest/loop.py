@@ -270,7 +270,7 @@ class CompiledProgram:
         for target in targets:
             closure = source.closure([target])
             own = [gathered[name] for name in closure if name in gathered]
-            cut = self._boundary(target, closure, batch)
+            cut = [] if target is program.train_op else self._boundary(target, closure, batch)
             needed.update((h.placeholder.name, h) for h in (*own, *cut))
             if own or cut:
                 on_host.append(target)
@@ -284,7 +284,8 @@ class CompiledProgram:
         """Finds what the cores give to ops that only a host has (summaries make strings)."""
         graph = self.program.graph
         operations = [graph.get_operation_by_name(name) for name in closure]
-        host_only = {op.name for op in operations if _is_host_only(op)}
+        checks = self.program.source.functions_with("Assert")
+        host_only = {op.name for op in operations if _is_host_only(op, checks)}
         if not host_only:
             return []
         crossing = {}
@@ -503,10 +504,22 @@ def _smallest(shape: tf.TensorShape) -> list[int]:
     return [] if shape.rank is None else [size or 0 for size in shape.as_list()]
 
 
-def _is_host_only(op: tf.Operation) -> bool:
-    return (
-        any(t.dtype == tf.string for t in (*op.inputs, *op.outputs)) or op.type == "SummaryWriter"
-    )
+def _is_host_only(op: tf.Operation, checks: set[str]) -> bool:
+    """Says whether only a host has the op: it makes or takes strings, other than an assertion's message.
+
+    Args:
+      op: of the program's graph.
+      checks: names of functions with assertions.
+    """
+    if op.type in ("Const", "Assert"):
+        return False
+    strings = [t for t in (*op.inputs, *op.outputs) if t.dtype == tf.string]
+    return op.type == "SummaryWriter" or bool(strings and _else_branch(op) not in checks)
+
+
+def _else_branch(op: tf.Operation) -> str | None:
+    """Names the branch that an assertion takes if it fails; `None` if the op is no `tf.cond`."""
+    return op.get_attr("else_branch").name if op.type in ("If", "StatelessIf") else None
 
 
 def _with_operations_done(built: list) -> list:

@@ -55,7 +55,7 @@ def _keras_pair(metric: Any) -> tuple[tf.Tensor, tf.Operation]:
     variables = [variable for variable in variables if not callable(variable)] or list(
         metric.variables
     )
-    _keep_out_of_checkpoints(graph, variables)
+    _keep_out_of_checkpoints(graph, variables, metric.variables)
     handles = {variable.handle.name for variable in variables}
     updates = [
         op
@@ -71,14 +71,17 @@ def _initializes(op: tf.Operation, variables: Iterable[Any]) -> bool:
     return any(op is variable.initializer for variable in variables)
 
 
-def _keep_out_of_checkpoints(graph: tf.Graph, variables: list) -> None:
-    """Moves a metric's variables from the model's to the run's own."""
-    for key in (
-        tf.compat.v1.GraphKeys.GLOBAL_VARIABLES,
-        tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES,
-    ):
+def _keep_out_of_checkpoints(graph: tf.Graph, variables: list, wrappers: Iterable[Any]) -> None:
+    """Moves a metric's variables from the model's to the run's own.
+
+    Args:
+      graph: whose collections hold them.
+      variables: TensorFlow's.
+      wrappers: what Keras 3 wraps them in, which TensorFlow's initialisers don't know.
+    """
+    keys = tf.compat.v1.GraphKeys
+    moved = {id(variable) for variable in (*variables, *wrappers)}
+    for key in (keys.GLOBAL_VARIABLES, keys.TRAINABLE_VARIABLES, keys.LOCAL_VARIABLES):
         kept = graph.get_collection_ref(key)
-        kept[:] = [v for v in kept if all(v is not own for own in variables)]
-    local = graph.get_collection_ref(tf.compat.v1.GraphKeys.LOCAL_VARIABLES)
-    known = {v.ref() for v in local}
-    local.extend(v for v in variables if v.ref() not in known)
+        kept[:] = [variable for variable in kept if id(variable) not in moved]
+    graph.get_collection_ref(keys.LOCAL_VARIABLES).extend(variables)

@@ -62,6 +62,7 @@ class ReplicaSession(_tf.SessionInterface):
         self._every_step: tuple = ()
         self._partial_step = partial_step
         self._partial_batches: list = []
+        self._global_step: int | None = None
 
     @property
     def graph(self) -> tf.Graph:
@@ -80,9 +81,11 @@ class ReplicaSession(_tf.SessionInterface):
         self._every_step = tuple(t.op if isinstance(t, tf.Tensor) else t for t in targets)
 
     def global_step(self) -> int:
-        """Reads the global step."""
-        with _tf.eager_mode():
-            return int(self._compiled.variables.value(GLOBAL_STEP))
+        """Reads the global step; once for all who ask between two runs."""
+        if self._global_step is None:
+            with _tf.eager_mode():
+                self._global_step = int(self._compiled.variables.value(GLOBAL_STEP))
+        return self._global_step
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
         """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
@@ -96,6 +99,7 @@ class ReplicaSession(_tf.SessionInterface):
 
     def step(self, tensors: Sequence[tf.Tensor]) -> list[np.ndarray]:
         """Runs one marked step and fetches flat tensors: what `run` does, without its price for any structure."""
+        self._global_step = None
         with _tf.eager_mode(), _Explained(self.graph):
             values = self._run_steps(tensors)
             return [values[tensor.name].numpy() for tensor in tensors]
@@ -128,6 +132,7 @@ class ReplicaSession(_tf.SessionInterface):
             self._compiled.variables.checkpoint = checkpoint.identity(path)
 
     def _compute(self, targets, feeds):
+        self._global_step = None
         if all(target.name != STEP_MARKER for target in targets):
             if feeds or not self._compiled.needs_batch(targets):
                 return self._compiled.run_host(targets, feeds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -124,19 +125,28 @@ class InputDeployment:
           RuntimeError: asked for in `model_fn`.
         """
         index = self._index_of_call()
-        device = f"/replica:0/task:{self.current_host}/device:CPU:0"
+        device = _host_device(self.current_host)
         sizes = self.batch_sizes
         return device, index, sizes.num_input_calls, sizes.replicas_per_call
 
     def device_for_replica(self, replica_id: int) -> tuple[str, int]:
         """Gives the host's device and the core's ordinal there."""
         host, ordinal = divmod(replica_id, self.topology.replicas_per_host)
-        return f"/replica:0/task:{host}/device:CPU:0", ordinal
+        return f"/task:{host}/device:CPU:0", ordinal
+
+    @property
+    def tpu_host_placement_function(self) -> Callable[[int], str]:
+        """Gives a function from a host's id to its device."""
+        return _host_device
 
     def _index_of_call(self) -> int:
         if self.invocation_index is None:
             raise RuntimeError("This TPUContext instance must not be called from model_fn.")
         return self.invocation_index
+
+
+def _host_device(host_id: int) -> str:
+    return f"/replica:0/task:{host_id}/device:CPU:0"
 
 
 class _Simulation:

@@ -2,8 +2,8 @@
 
     python -m tpuest.examples.digits --model_dir=/tmp/digits
 
-The data are scikit-learn's 1,797 images of 8x8 pixels; a fifth of them, picked once and
-for all, is for the test. The program trains a small convolutional network on 8 simulated TPU cores, evaluates moving averages of its
+The data are scikit-learn's 1,797 images of 8x8 pixels, a fifth of them kept for the test. The program
+trains a small convolutional network on 8 simulated TPU cores, evaluates moving averages of its
 weights and predicts every image of the test. It leaves checkpoints, and events for TensorBoard.
 """
 

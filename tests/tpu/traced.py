@@ -1,0 +1,151 @@
+"""Traces a program's functions under the true `TPUStrategy` and describes their graphs.
+
+Takes a `TPUEstimator` class's arguments by way of a `Program` of the conformance room; gives `Traced`s: what is inside the
+replicated computation, what is around it. Nothing is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+import fake_tpu
+import tpuest
+from tpuest import _tf, loop, topology
+from tpuest.spec import ModeKeys
+
+INSIDE = "_tpu_replicate"
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """One function of the engine, traced.
+
+    Attributes:
+      program: of the engine.
+      graph: the `FuncGraph` that the replicated computation is in.
+      outer: the whole function.
+    """
+
+    program: object
+    graph: tf.Graph
+    outer: tf.Graph
+
+    @functools.cached_property
+    def inside(self) -> list[tf.Operation]:
+        """Lists the operations of the replicated computation."""
+        return [op for op in self.graph.get_operations() if INSIDE in op.node_def.attr]
+
+    @functools.cached_property
+    def around(self) -> list[tf.Operation]:
+        """Lists the other operations of its graph: the host's."""
+        return [op for op in self.graph.get_operations() if INSIDE not in op.node_def.attr]
+
+    @functools.cached_property
+    def inside_nodes(self) -> list:
+        """Lists the nodes inside: of the graph and of the functions that its control flow calls."""
+        library = {f.signature.name: f for f in self.graph.as_graph_def().library.function}
+        nodes = [op.node_def for op in self.inside]
+        called = [name for node in nodes for name in _functions_of(node)]
+        seen = set()
+        while called:
+            name = called.pop()
+            if name not in seen:
+                seen.add(name)
+                nodes.extend(library[name].node_def)
+                called.extend(f for node in library[name].node_def for f in _functions_of(node))
+        return nodes
+
+    @functools.cached_property
+    def all_nodes(self) -> list:
+        """Lists every node of the function and its library."""
+        graph_def = self.outer.as_graph_def()
+        return [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
+
+    def replicated_handles(self) -> list[tf.Operation]:
+        """Lists what stands for a variable on every core."""
+        return [
+            op
+            for op in self.around
+            if op.type == "TPUReplicatedInput" and op.outputs[0].dtype == tf.resource
+        ]
+
+
+def _functions_of(node):
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        yield from (function.name for function in value.list.func)
+
+
+def count(nodes, op_type: str) -> int:
+    """Counts nodes or operations of a type."""
+    return sum(getattr(node, "op", node.type if hasattr(node, "type") else "") == op_type
+               if not isinstance(node, tf.Operation) else node.type == op_type for node in nodes)
+
+
+@functools.lru_cache(maxsize=None)
+def fake_topology(num_cores: int) -> topology.Topology:
+    return topology.tpu_topology(fake_tpu.fake_tpu_strategy(num_cores))
+
+
+def make_estimator_class(num_cores: int) -> type:
+    """Gives a `TPUEstimator` whose TPU is fabricated."""
+
+    class FabricatedTPUEstimator(tpuest.TPUEstimator):
+        def _topology(self, mode):
+            return fake_topology(num_cores)
+
+    return FabricatedTPUEstimator
+
+
+def targets_of(program) -> list:
+    """Lists what the engine asks of a step in the program's mode."""
+    if program.mode == ModeKeys.TRAIN:
+        own = [program.train_op, program.loss]
+    elif program.mode == ModeKeys.EVAL:
+        own = [program.eval_update]
+    else:
+        own = [*tf.nest.flatten(program.predictions), program.padding_mask]
+    host = [op.op if isinstance(op, tf.Tensor) else op for op in program.host_ops]
+    return sorted([*own, *host], key=lambda target: target.name)
+
+
+class _Recorded(loop.CompiledProgram):
+    """Keeps the graphs that replicas are built in."""
+
+    def build_replica(self, *arguments):
+        self.replica_graphs.append(tf.compat.v1.get_default_graph())
+        return super().build_replica(*arguments)
+
+
+def trace(estimator, mode: str, input_fn, more_targets=()) -> dict[str, Traced]:
+    """Traces the step and the loop of a mode; without a loop where the engine takes single steps.
+
+    Args:
+      estimator: of a class of `make_estimator_class`.
+      mode: a `ModeKeys`.
+      input_fn: of the estimator.
+      more_targets: gives more targets from the program.
+    """
+    traced = {}
+    with _tf.eager_mode():
+        program, pipeline = estimator._build(mode, input_fn, None)
+        with estimator._workspaces.lease(program.topology, None) as space:
+            compiled = _Recorded(program, space.variables)
+            compiled.replica_graphs = []
+            compiled.ensure_variables()
+            iterator = pipeline.make_iterator(compiled.handle)
+            targets = targets_of(program)
+            if more_targets:
+                with program.graph.as_default():
+                    targets += more_targets(program)
+            step = compiled.build_step(pipeline, iterator, targets)
+            traced["step"] = Traced(program, compiled.replica_graphs.pop(), step.graph)
+            if compiled.can_loop(targets):
+                looped = compiled.build_loop(pipeline, iterator, targets)
+                traced["loop"] = Traced(program, compiled.replica_graphs.pop(), looped.graph)
+            assert not compiled.replica_graphs, "one trace serves all replicas"
+    return traced
