@@ -72,13 +72,16 @@ class Estimator:
           warm_start_from: a checkpoint, a SavedModel's directory or `WarmStartSettings` to take first values from.
 
         Raises:
-          ValueError: `model_fn` doesn't take features, or `model_dir` disagrees with the config's.
-          TypeError: `params` isn't a dict.
+          ValueError: `model_fn` is missing or doesn't take features, `config` is no `RunConfig`, or `model_dir`
+            disagrees with the config's.
+          TypeError: `params` is neither a dict nor `HParams`.
         """
+        if model_fn is None:
+            raise ValueError("model_fn must be provided to Estimator.")
         signatures.verify_model_fn_args(model_fn, params)
-        if params is not None and not isinstance(params, dict):
+        if not (params is None or isinstance(params, dict) or signatures.is_hparams(params)):
             raise TypeError(f"`params` is expected to be a dict. Got {params!r}")
-        self._config = _with_model_dir(config or run_config.RunConfig(), model_dir)
+        self._config = _with_model_dir(config, model_dir)
         self._model_fn = model_fn
         self._params = copy.deepcopy(params or {})
         self._warm_start = _warm_start_settings(warm_start_from)
@@ -135,7 +138,9 @@ class Estimator:
     def _existing_checkpoint(self) -> str:
         path = self.latest_checkpoint()
         if path is None:
-            raise ValueError("Estimator has not been trained yet.")
+            raise ValueError(
+                f"Could not find trained model in model_dir: {self.model_dir}. Train the estimator first."
+            )
         return path
 
     def latest_checkpoint(self) -> str | None:
@@ -171,13 +176,11 @@ class Estimator:
           TypeError: a hook or listener is of another class.
         """
         _check_steps(steps, max_steps)
+        _check_role(self._config)
         if max_steps is not None and max_steps <= checkpoint.global_step_of(self.model_dir):
             tf.compat.v1.logging.info("Skipping training since max_steps has already saved.")
             return self
-        hooks = _checked(hooks, tf.compat.v1.train.SessionRunHook, "hooks")
-        listeners = _checked(
-            saving_listeners, tf.compat.v1.train.CheckpointSaverListener, "saving_listeners"
-        )
+        hooks, listeners = _checked_hooks(hooks), _checked_listeners(saving_listeners)
         loss = self._train(input_fn, hooks, steps, max_steps, listeners)
         tf.compat.v1.logging.info("Loss for final step: %s.", loss)
         return self
@@ -207,7 +210,7 @@ class Estimator:
         """
         if steps is not None and steps <= 0:
             raise ValueError(f"Must specify steps > 0, given: {steps}")
-        hooks = _checked(hooks, tf.compat.v1.train.SessionRunHook, "hooks")
+        hooks = _checked_hooks(hooks)
         path = self._checkpoint_to_use(checkpoint_path, "evaluate")
         program, pipeline = self._build(ModeKeys.EVAL, input_fn, path)
         with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
@@ -240,7 +243,7 @@ class Estimator:
         Raises:
           ValueError: `predict_keys` don't fit the predictions, or predictions differ in batch length.
         """
-        hooks = _checked(hooks, tf.compat.v1.train.SessionRunHook, "hooks")
+        hooks = _checked_hooks(hooks)
         path = self._checkpoint_to_use(checkpoint_path, "predict")
         program, pipeline = self._build(ModeKeys.PREDICT, input_fn, path)
         predictions = predicting.choose(program.predictions, predict_keys)
@@ -455,7 +458,7 @@ class TPUEstimator(Estimator):
         self._use_tpu = use_tpu
         self._eval_on_tpu = eval_on_tpu
         self._axes = batch_axis
-        super().__init__(model_fn, model_dir, config, params or {}, warm_start_from)
+        super().__init__(model_fn, model_dir, config, params, warm_start_from)
         self._iterations_setting = parse_iterations_per_loop(config.tpu_config.iterations_per_loop)
 
     def _train(self, input_fn, hooks, steps, max_steps, listeners):
@@ -541,11 +544,18 @@ def _add_saver(config: Any) -> None:
 
 
 def _with_model_dir(config: Any, model_dir: str | None) -> Any:
-    """Settles where checkpoints go.
+    """Settles where checkpoints go, and the session's options.
 
     Raises:
-      ValueError: two different directories are given.
+      ValueError: `config` is no `RunConfig`, or two different directories are given.
     """
+    if config is None:
+        config = run_config.RunConfig()
+        tf.compat.v1.logging.info("Using default config.")
+    if not isinstance(config, run_config.RunConfig):
+        raise ValueError(f"config must be an instance of `RunConfig`, but provided {config}.")
+    if config.session_config is None:
+        config = config.replace(session_config=run_config.get_default_session_config())
     if (
         model_dir is not None
         and config.model_dir is not None
@@ -581,6 +591,16 @@ def _warm_start_settings(warm_start_from: Any) -> WarmStartSettings | None:
     return WarmStartSettings(ckpt_to_initialize_from=saved_model if is_saved_model else path)
 
 
+def _check_role(config: Any) -> None:
+    """Refuses to train in a process that TF_CONFIG made for something else."""
+    if config.task_type in (run_config.TaskType.EVALUATOR, run_config.TaskType.PS):
+        raise ValueError(
+            "Train has been called wrong configuration. Please use tf.estimator.train_and_evaluate "
+            "which calls proper API according to given configuration. "
+            f"Current configuration: {config}."
+        )
+
+
 def _check_steps(steps: int | None, max_steps: int | None) -> None:
     if steps is not None and max_steps is not None:
         raise ValueError("Can not provide both steps and max_steps.")
@@ -589,12 +609,22 @@ def _check_steps(steps: int | None, max_steps: int | None) -> None:
             raise ValueError(f"Must specify {name} > 0, given: {value}")
 
 
-def _checked(items: Any, kind: type, name: str) -> list:
-    items = list(items or [])
-    for item in items:
-        if not isinstance(item, kind):
-            raise TypeError(f"All {name} must be {kind.__name__} instances, given: {item}")
-    return items
+def _checked_hooks(hooks: Sequence | None) -> list:
+    hooks = list(hooks or [])
+    for hook in hooks:
+        if not isinstance(hook, tf.compat.v1.train.SessionRunHook):
+            raise TypeError(f"Hooks must be a SessionRunHook, given: {hook}")
+    return hooks
+
+
+def _checked_listeners(saving_listeners: Sequence | None) -> list:
+    listeners = list(saving_listeners or [])
+    for listener in listeners:
+        if not isinstance(listener, tf.compat.v1.train.CheckpointSaverListener):
+            raise TypeError(
+                f"saving_listeners must be a list of CheckpointSaverListener, given: {listener}"
+            )
+    return listeners
 
 
 def _as_tpu_config(config: Any, use_tpu: bool) -> RunConfig:

@@ -54,9 +54,10 @@ class InputCall:
         """Calls `input_fn` once, in the default graph."""
         params = copy.deepcopy(self.params)
         if self.batch_sizes.input_batch_size is not None:
-            params["batch_size"] = self.batch_sizes.input_batch_size
+            signatures.add_param(params, "batch_size", self.batch_sizes.input_batch_size)
         if self.topology.on_cores:
-            params["context"] = InputDeployment(self.topology, self.batch_sizes, invocation_index)
+            context = InputDeployment(self.topology, self.batch_sizes, invocation_index)
+            signatures.add_param(params, "context", context)
         with tf.device("/device:CPU:0"):
             return signatures.call_input_fn(
                 self.input_fn, params=params, mode=self.mode, config=copy.deepcopy(self.config)
@@ -159,11 +160,12 @@ def features_and_labels(element: Any, mode: str) -> tuple[Any, Any]:
     """
     if not isinstance(element, (list, tuple)):
         return element, None
-    if mode == ModeKeys.PREDICT:
-        return element[0], None
-    if len(element) != 2:
-        raise ValueError("input_fn should return (features, labels) as a len 2 tuple.")
-    return element[0], element[1]
+    if len(element) != 2 and not (len(element) == 1 and mode == ModeKeys.PREDICT):
+        raise ValueError(
+            "input_fn should return (features, labels) as a len 2 tuple. "
+            f"Got {len(element)} items: {element}"
+        )
+    return element[0], None if mode == ModeKeys.PREDICT else element[1]
 
 
 def _symbolic_element(result: Any) -> Any:

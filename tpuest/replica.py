@@ -135,10 +135,11 @@ class ModelCall:
 
     def _add_reserved(self, params: dict) -> None:
         if self.batch_sizes.model_batch_size is not None:
-            params["batch_size"] = self.batch_sizes.model_batch_size
-        params["use_tpu"] = self.topology.on_cores
+            signatures.add_param(params, "batch_size", self.batch_sizes.model_batch_size)
+        signatures.add_param(params, "use_tpu", self.topology.on_cores)
         if self.topology.on_cores:
-            params["context"] = InputDeployment(self.topology, self.batch_sizes)
+            context = InputDeployment(self.topology, self.batch_sizes)
+            signatures.add_param(params, "context", context)
 
 
 class _PaddedFeatures(dict):

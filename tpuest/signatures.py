@@ -118,6 +118,21 @@ def call_input_fn(
     return input_fn(**passed)
 
 
+def is_hparams(params: Any) -> bool:
+    """Says whether `params` are `HParams` of tf.contrib, or an object that works like them."""
+    return hasattr(params, "set_hparam") and hasattr(params, "add_hparam")
+
+
+def add_param(params: Any, key: str, value: Any) -> None:
+    """Sets a value in a dict or in `HParams`, which don't let `add` change or `set` make one."""
+    if not is_hparams(params):
+        params[key] = value
+    elif key in params:
+        params.set_hparam(key, value)
+    else:
+        params.add_hparam(key, value)
+
+
 def verify_model_fn_args(
     model_fn: Callable, params: Mapping | None, *, requires_params: bool = False
 ) -> None:

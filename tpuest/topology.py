@@ -212,10 +212,29 @@ def find_topology(config: Any, use_tpu: bool) -> Topology:
       ValueError: `TPUConfig` disagrees with the simulated cores.
     """
     if not use_tpu:
+        _check_is_alone(config)
         return _host_topology()
     if simulated_cores():
         return _simulated_topology(_wanted_cores(config, simulated_cores()))
     return _tpu_topology(config.cluster, config.tpu_config.num_shards)
+
+
+def _check_is_alone(config: Any) -> None:
+    """Refuses what would otherwise train as if alone, each process into the same directory.
+
+    Raises:
+      UnsupportedError: the configuration asks for several workers or a distribution strategy.
+    """
+    if config.train_distribute is not None or config.eval_distribute is not None:
+        raise errors.UnsupportedError(
+            "RunConfig(train_distribute=..., eval_distribute=...)",
+            "Leave them out to run on one CPU or GPU, or use TPUEstimator(use_tpu=True).",
+        )
+    if config.num_worker_replicas > 1 or config.num_ps_replicas > 0:
+        raise errors.UnsupportedError(
+            "TF_CONFIG with several workers or parameter servers",
+            "Unset TF_CONFIG, or start one process only.",
+        )
 
 
 def _wanted_cores(config: Any, num_cores: int) -> int:

@@ -81,9 +81,8 @@ def _functions_of(node):
 
 
 def count(nodes, op_type: str) -> int:
-    """Counts nodes or operations of a type."""
-    return sum(getattr(node, "op", node.type if hasattr(node, "type") else "") == op_type
-               if not isinstance(node, tf.Operation) else node.type == op_type for node in nodes)
+    """Counts the nodes of a type."""
+    return sum(node.op == op_type for node in nodes)
 
 
 @functools.lru_cache(maxsize=None)

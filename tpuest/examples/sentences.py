@@ -12,7 +12,8 @@ SOURCES = ("Python", "NumPy", "TensorFlow")
 NUM_SENTENCES_OF_EACH = 1500
 
 _SENTENCE_END = re.compile(r"(?<=[a-z)`][.?!])\s+(?=[A-Z])")
-_CODE = re.compile(r">>>|\.\. |::|={3,}|-{3,}|\*{3,}|https?:")
+_NOT_PROSE = re.compile(r">>>|\.\. |::|={3,}|-{3,}|\*{3,}|https?:|(Args|Returns|Raises):")
+_QUOTES = re.compile(r"[`\"*]")  # each project has its own, which would give it away
 _FEWEST_WORDS, _MOST_WORDS = 6, 40
 
 
@@ -42,7 +43,7 @@ def _docstrings(*places):
 def _sentences(documents):
     for document in documents:
         for paragraph in re.split(r"\n\s*\n", document):
-            if not _CODE.search(paragraph):
+            if not _NOT_PROSE.search(paragraph):
                 yield from _sentences_of_paragraph(" ".join(paragraph.split()))
 
 
@@ -50,4 +51,4 @@ def _sentences_of_paragraph(paragraph):
     for sentence in _SENTENCE_END.split(paragraph):
         is_whole = sentence[:1].isupper() and sentence.endswith((".", "?", "!"))
         if is_whole and _FEWEST_WORDS <= len(sentence.split()) <= _MOST_WORDS:
-            yield sentence
+            yield _QUOTES.sub("", sentence)

@@ -1,0 +1,307 @@
+"""The engine's graphs under the true `TPUStrategy`, on cores that aren't there (see `fake_tpu`)."""
+
+import collections
+import dataclasses
+import functools
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "conformance")]
+
+import runner  # noqa: E402
+import traced as tracing  # noqa: E402
+from programs import PROGRAMS  # noqa: E402
+from traced import count  # noqa: E402
+
+from tpuest import _tf, checkpoint, session  # noqa: E402
+from tpuest.spec import ModeKeys  # noqa: E402
+from tpuest.variables import ReplicaVariables  # noqa: E402
+
+NUM_CORES = 8
+MODES = (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)
+# One core adds nothing per program: only what a single replica changes.
+ON_ONE_CORE = ("cnn_batch_norm", "control_flow", "host_call")
+CASES = [
+    *((name, mode, NUM_CORES) for name in PROGRAMS for mode in MODES),
+    *((name, mode, 1) for name in ON_ONE_CORE for mode in MODES),
+]
+# What strategy.run itself puts inside, besides the model.
+OF_THE_STRATEGY = ("Identity", "NoOp", "TPUReplicateMetadata")
+ONLY_ON_HOSTS = {
+    "EagerPyFunc",
+    "IteratorGetNext",
+    "IteratorGetNextAsOptional",
+    "OptionalGetValue",
+    "Placeholder",
+    "PyFunc",
+    "SummaryWriter",
+    "WriteScalarSummary",
+    "WriteSummary",
+    "XlaSetDynamicDimensionSize",
+}
+
+
+def fabricated(name, num_cores=NUM_CORES):
+    """Gives the conformance program's estimator on fabricated cores."""
+    estimator = tracing.make_estimator_class(num_cores)
+    api = dataclasses.replace(runner.tpuest_api(), TPUEstimator=estimator)
+    return runner.make_estimator(PROGRAMS[name], api, tempfile.mkdtemp(), num_cores)
+
+
+@functools.lru_cache(maxsize=None)
+def trace(name, mode, num_cores):
+    program = PROGRAMS[name]
+    input_fns = dict(
+        zip(MODES, (program.train_input_fn, program.eval_input_fn, program.predict_input_fn))
+    )
+    return tracing.trace(fabricated(name, num_cores), mode, input_fns[mode])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_traces():
+    yield
+    trace.cache_clear()
+
+
+def functions(name, mode, num_cores):
+    """Gives the step, and the loop where there is one."""
+    return trace(name, mode, num_cores).items()
+
+
+def is_update(op_type):
+    return op_type.startswith(("ResourceApply", "ResourceScatter", "ResourceSparseApply")) or (
+        op_type.startswith("Assign") and op_type.endswith("VariableOp")
+    )
+
+
+def imported(operations):
+    """Counts by type what `transplant` imported, in scopes "model", "model_1", ..."""
+    return collections.Counter(
+        op.type
+        for op in operations
+        if re.search(r"(^|/)model(_\d+)?/", op.name) and op.type not in OF_THE_STRATEGY
+    )
+
+
+def expected(program, targets, leaves):
+    """Counts by type what the targets need, variables and leaves apart."""
+    nodes = program.source.nodes()
+    needed = program.source.closure(targets, [leaf.name for leaf in leaves])
+    types = (nodes[name].op for name in needed)
+    return collections.Counter(t for t in types if t not in (*OF_THE_STRATEGY, "VarHandleOp"))
+
+
+def parts(program):
+    """Gives the targets of the cores and of the host in a step of the engine."""
+    placeholders = [h.placeholder for h in program.host_inputs]
+    names = {p.op.name for p in placeholders}
+    on_host = [
+        target
+        for target in tracing.targets_of(program)
+        if not names.isdisjoint(program.source.closure([target]))
+    ]
+    needed = program.source.closure(on_host)
+    cores = [h.tensor for h in program.host_inputs if h.placeholder.op.name in needed]
+    if program.mode == ModeKeys.TRAIN:
+        cores.append(program.train_op)
+    return cores, on_host, placeholders
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_model_is_inside_one_replicated_computation(case):
+    for kind, traced in functions(*case):
+        cores, on_host, placeholders = parts(traced.program)
+        assert count(traced.all_nodes, "TPUReplicateMetadata") == 1, kind
+        (metadata,) = [op for op in traced.inside if op.type == "TPUReplicateMetadata"]
+        assert metadata.get_attr("num_replicas") == case[2]
+        inside = imported(traced.inside)
+        assert inside == expected(traced.program, cores, traced.program.inputs), kind
+        assert imported(traced.around) == expected(traced.program, on_host, placeholders), kind
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c[1] == ModeKeys.TRAIN], ids=str)
+def test_training_sums_each_gradient_once(case):
+    for kind, traced in functions(*case):
+        with traced.program.graph.as_default():
+            num_gradients = len(tf.compat.v1.trainable_variables())
+        assert count(traced.inside_nodes, "CrossReplicaSum") == num_gradients, kind
+        assert count(traced.all_nodes, "CrossReplicaSum") == num_gradients, kind
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c[1] == ModeKeys.TRAIN], ids=str)
+def test_training_updates_variables_on_the_cores_only(case):
+    for kind, traced in functions(*case):
+        assert any(is_update(node.op) for node in traced.inside_nodes), kind
+        assert not [op.name for op in traced.around if is_update(op.type)], kind
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c[1] != ModeKeys.TRAIN], ids=str)
+def test_evaluation_and_prediction_update_nothing_on_the_cores(case):
+    for kind, traced in functions(*case):
+        assert not [node.name for node in traced.inside_nodes if is_update(node.op)], kind
+        counts = any(is_update(op.type) for op in traced.around)
+        assert counts == (case[1] == ModeKeys.EVAL), kind
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_variable_inside_is_replicated_over_the_cores(case):
+    for kind, traced in functions(*case):
+        cores, _, _ = parts(traced.program)
+        needed = traced.program.source.closure(cores)
+        variables = set(needed) & set(traced.program.source.variables())
+        handles = traced.replicated_handles()
+        assert len(handles) == len(variables), kind
+        inside = set(traced.inside)
+        for op in inside:
+            for tensor in op.inputs:
+                if tensor.dtype == tf.resource:
+                    assert tensor.op in inside or tensor.op in handles, op.name
+        for handle in handles:
+            num_copies = 1 if handle.get_attr("is_packed") else case[2]
+            assert len(handle.inputs) == num_copies
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_nothing_inside_needs_a_host(case):
+    for kind, traced in functions(*case):
+        types = {node.op for node in traced.inside_nodes}
+        assert types.isdisjoint(ONLY_ON_HOSTS), kind
+        strings = [
+            node.name
+            for node in traced.inside_nodes
+            if any(value.type == tf.string.as_datatype_enum for value in node.attr.values())
+        ]
+        assert not strings, kind
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_shape_inside_is_static(case):
+    for kind, traced in functions(*case):
+        unknown = [
+            tensor
+            for op in traced.inside
+            for tensor in op.outputs
+            if tensor.dtype not in (tf.resource, tf.variant) and not tensor.shape.is_fully_defined()
+        ]
+        assert not unknown, (kind, unknown)
+
+
+def model_that_uses_the_host(features, labels, mode, params):
+    """Writes summaries and reads the global step in its host call."""
+    import tpuest
+
+    logits = tf.compat.v1.layers.dense(features, 3)
+    tf.compat.v1.summary.histogram("logits", logits)
+    loss = tf.compat.v1.losses.sparse_softmax_cross_entropy(labels, logits)
+    optimizer = tpuest.CrossShardOptimizer(tf.compat.v1.train.GradientDescentOptimizer(0.1))
+    global_step = tf.compat.v1.train.get_global_step()
+
+    def host_call(losses):
+        return tf.identity(losses[0] + tf.cast(global_step, tf.float32), name="seen_by_host")
+
+    return tpuest.TPUEstimatorSpec(
+        mode,
+        loss=loss,
+        train_op=optimizer.minimize(loss, global_step),
+        host_call=(host_call, [tf.reshape(loss, [1])]),
+    )
+
+
+def constant_input_fn(params):
+    batch = (tf.ones([params["batch_size"], 4]), tf.zeros([params["batch_size"]], tf.int32))
+    return tf.data.Dataset.from_tensors(batch).repeat()
+
+
+@pytest.fixture(scope="module")
+def on_host():
+    import tpuest
+
+    estimator = tracing.make_estimator_class(NUM_CORES)(
+        model_that_uses_the_host,
+        model_dir=tempfile.mkdtemp(),
+        config=tpuest.RunConfig(),
+        train_batch_size=16,
+    )
+    return tracing.trace(
+        estimator, ModeKeys.TRAIN, constant_input_fn, lambda _: [tf.compat.v1.summary.merge_all()]
+    )
+
+
+def test_summaries_are_made_on_the_host(on_host):
+    for traced in on_host.values():
+        types = {op.type for op in traced.around}
+        assert {"HistogramSummary", "MergeSummary"} <= types
+        assert not any("Summary" in node.op for node in traced.inside_nodes)
+
+
+def test_the_hosts_operations_are_placed_on_the_cpu(on_host):
+    for traced in on_host.values():
+        (seen,) = [op for op in traced.around if op.name.endswith("seen_by_host")]
+        assert seen.device.endswith("CPU:0")
+
+
+def test_the_host_reads_a_variable_after_the_cores_wrote_it(on_host):
+    for traced in on_host.values():
+        (seen,) = [op for op in traced.around if op.name.endswith("seen_by_host")]
+        (read,) = [op for op in _producers(seen) if op.type == "ReadVariableOp"]
+        assert any(op.type == "TPUReplicatedOutput" for op in _producers(read))
+
+
+def _producers(operation):
+    found, pending = set(), [operation]
+    while pending:
+        for op in [t.op for t in pending[-1].inputs] + pending.pop().control_inputs:
+            if op not in found:
+                found.add(op)
+                pending.append(op)
+    return found
+
+
+@pytest.mark.parametrize("num_cores", [1, NUM_CORES])
+def test_every_core_gets_the_value_of_the_first(num_cores):
+    with _tf.eager_mode():
+        variables = ReplicaVariables(tracing.fake_topology(num_cores))
+        variables.ensure("v", tf.TensorShape([2]), tf.float32, "v")
+        (replicated,) = variables._copies["v"]
+        copies = replicated.distribute_strategy.experimental_local_results(replicated)
+        for index, copy in enumerate(copies):
+            copy.assign([index + 1.0, 0.0])
+        assert len(copies) == num_cores
+        np.testing.assert_array_equal(variables.value("v"), [1.0, 0.0])
+        variables.share_first(["v"])
+        for copy in copies:
+            np.testing.assert_array_equal(copy.read_value().numpy(), [1.0, 0.0])
+
+
+def test_initial_values_are_those_of_the_original():
+    program, compiled = _initialized("mlp")
+    with np.load(HERE.parent / "conformance" / "goldens" / "mlp.npz") as golden:
+        for key in golden.files:
+            stage, name = key.split("/", 1)
+            if stage == "initial":
+                with _tf.eager_mode():
+                    value = compiled.variables.value(compiled.key(name))
+                np.testing.assert_array_equal(value, golden[key], err_msg=name)
+
+
+def _initialized(name):
+    """Runs the initialisers of a training program: what the host does alone runs without a TPU."""
+    estimator = fabricated(name)
+    with _tf.eager_mode():
+        program, pipeline = estimator._build(ModeKeys.TRAIN, PROGRAMS[name].train_input_fn, None)
+        with estimator._workspaces.lease(program.topology, None) as space:
+            compiled = space.compile(program)
+            with program.graph.as_default():
+                program.scaffold.finalize()
+                compiled.ensure_variables()
+                checkpoint.initialize(
+                    session.ReplicaSession(compiled, pipeline), program, space.variables, None
+                )
+    return program, compiled
