@@ -6,7 +6,7 @@
 # make lint    ruff
 # make clean   deletes the virtual environments
 #
-# Each makes the virtual environment that it needs, outside the tree.
+# Each makes the virtual environment that it needs, outside the tree. MODEL_DIR=... keeps a demo's files there.
 
 PYTHON ?= python3
 PYTHON311 ?= python3.11
@@ -22,22 +22,22 @@ INSTALLED := $(TPUEST_VENV)/installed-$(shell (pwd; cat setup.cfg setup.py Makef
 
 TF215 := $(CACHE)/tensorflow2.15
 TF115 := $(CACHE)/tensorflow1.15
-MODEL_DIR ?= /tmp/tpuest
+MODEL_DIR_FLAG := $(if $(MODEL_DIR),--model_dir=$(MODEL_DIR))
 PYTEST_ARGS ?=
 
 .PHONY: demo text test bench goldens lint clean
 
 demo: $(INSTALLED)
-	$(RUN) -m tpuest.examples.digits --model_dir=$(MODEL_DIR)/digits
+	$(RUN) -m tpuest.examples.digits $(MODEL_DIR_FLAG)
 
 text: $(INSTALLED)
-	$(RUN) -m tpuest.examples.text --model_dir=$(MODEL_DIR)/text
+	$(RUN) -m tpuest.examples.text $(MODEL_DIR_FLAG)
 
 test: $(INSTALLED)
 	$(RUN) -m pytest $(PYTEST_ARGS)
 
 bench: $(INSTALLED) $(TF215)/installed
-	TPUEST_ORIGINAL_PYTHON=$(TF215)/bin/python $(RUN) benchmarks/run.py
+	$(RUN) -m benchmarks.run --original $(TF215)/bin/python
 
 goldens: $(TF115)/installed $(TF215)/installed
 	$(TF115)/bin/python tests/goldens/record_layers.py

@@ -84,6 +84,11 @@ class CompiledProgram:
                 on_host = name not in of_cores
                 self.variables.ensure(self.key(name), shape, dtype, name, on_host)
 
+    def release(self) -> None:
+        """Lets go of the functions, and of the variables that no other program uses."""
+        self._functions.clear()
+        self.variables.forget(self._prefix)
+
     def _variables_of_cores(self) -> frozenset[str]:
         """Names the model's variables, and of the program's own those that a core uses."""
         program = self.program

@@ -54,6 +54,12 @@ class ReplicaVariables:
     def __contains__(self, name):
         return name in self._copies
 
+    def forget(self, prefix):
+        """Drops the variables whose names start so."""
+        for name in [name for name in self._copies if name.startswith(prefix)]:
+            del self._copies[name]
+            self._of_host.discard(name)
+
     def handle(self, name, replica_id=0):
         """Returns the resource handle of one replica's copy.
 

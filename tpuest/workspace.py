@@ -8,7 +8,7 @@ neither sees the other's values.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tpuest.loop import CompiledProgram
@@ -18,6 +18,8 @@ from tpuest.variables import ReplicaVariables
 
 # One for the call under way and one for the call inside it; more would keep copies of the model for nothing.
 _MOST_IDLE = 2
+# Programs differ by mode and batch; who calls with ever new batch shapes must not fill the memory.
+_MOST_PROGRAMS = 16
 
 
 class Workspace:
@@ -32,6 +34,12 @@ class Workspace:
         if id(program) not in self._compiled:
             self._compiled[id(program)] = CompiledProgram(program, self.variables)
         return self._compiled[id(program)]
+
+    def keep_only(self, programs: Iterable[Program]) -> None:
+        """Drops the functions and own variables of all other programs."""
+        kept = {id(program) for program in programs}
+        for key in [key for key in self._compiled if key not in kept]:
+            self._compiled.pop(key).release()
 
 
 class Workspaces:
@@ -52,12 +60,15 @@ class Workspaces:
         try:
             yield space
         finally:
+            space.keep_only(self._programs.values())
             self._idle = [*self._idle[-_MOST_IDLE + 1 :], space]
 
     def program(self, key: Any, build: Callable[[], Program]) -> Program:
         """Gives the program known by `key`, or builds it; `None` is never known."""
         if key is None:
             return build()
-        if key not in self._programs:
-            self._programs[key] = build()
-        return self._programs[key]
+        program = self._programs.pop(key, None) or build()
+        self._programs[key] = program  # last, as the one used most recently
+        for oldest in list(self._programs)[:-_MOST_PROGRAMS]:
+            del self._programs[oldest]
+        return program
