@@ -281,24 +281,20 @@ def test_a_dataset_made_eagerly_outside_of_input_fn_is_read(tmp_path, num_cores)
 
 # --- random numbers
 
+# What tensorflow-estimator 2.15.0 under TF 2.15.1 gives, with tf_random_seed=1.
+SHUFFLED_BY_THE_ORIGINAL = [9, 5, 7, 8, 1, 3, 10, 6, 4, 11, 2, 0, 4, 8, 7, 6, 3, 1, 11, 10, 5, 0, 9, 2]
+RANDOM_BY_THE_ORIGINAL = [32, 503, 326, 276, 910, 763, 347, 584, 304, 493, 414, 943]
+
 
 def shuffled(params):
     dataset = tf.data.Dataset.from_tensor_slices((IDS, IDS)).shuffle(NUM_EXAMPLES, seed=5).repeat(2)
     return dataset.batch(params["batch_size"], drop_remainder=True)
 
 
-def test_a_seeded_shuffle_gives_the_originals_order(tmp_path):
-    recorder = Recorder()
-    make_estimator(tmp_path, echo_model(recorder)).train(shuffled)
-    assert recorder.ids == SHUFFLED_BY_THE_ORIGINAL
-
-
-@pytest.mark.parametrize("num_cores", [ONE_CORE, TWO_CORES])
-def test_a_seeded_shuffle_is_the_same_on_cores(tmp_path, num_cores):
-    recorder = Recorder()
+@pytest.mark.parametrize("num_cores", [CPU, ONE_CORE, TWO_CORES])
+def test_a_seeded_shuffle_gives_the_originals_order(tmp_path, num_cores):
     with simulation(num_cores):
-        make_estimator(tmp_path, echo_model(recorder), num_cores).train(shuffled)
-    assert recorder.ids == SHUFFLED_BY_THE_ORIGINAL
+        assert trained_ids(tmp_path, shuffled, 1, num_cores) == SHUFFLED_BY_THE_ORIGINAL
 
 
 def random_by_graph_seed(params):
@@ -307,16 +303,20 @@ def random_by_graph_seed(params):
     return dataset.batch(params["batch_size"], drop_remainder=True)
 
 
-def trained_ids(model_dir, input_fn, seed):
+def trained_ids(model_dir, input_fn, seed, num_cores=CPU):
     recorder = Recorder()
     config = tpuest.RunConfig(model_dir=str(model_dir), tf_random_seed=seed)
     estimator = tpuest.TPUEstimator(
-        echo_model(recorder), config=config, use_tpu=False, train_batch_size=BATCH_SIZE
+        echo_model(recorder),
+        config=config,
+        use_tpu=num_cores is not CPU,
+        train_batch_size=BATCH_SIZE,
     )
     estimator.train(input_fn)
     return recorder.ids
 
 
+@pytest.mark.filterwarnings("ignore:Seed .* from outer graph:UserWarning")
 def test_random_numbers_in_a_dataset_follow_the_seed_of_the_config(tmp_path):
     first = trained_ids(tmp_path / "first", random_by_graph_seed, seed=1)
     again = trained_ids(tmp_path / "again", random_by_graph_seed, seed=1)
@@ -411,6 +411,7 @@ def test_queue_runners_feed_until_their_last_epoch(tmp_path, num_cores):
     with simulation(num_cores):
         make_estimator(tmp_path, echo_model(recorder), num_cores).train(queue_of_slices)
     assert recorder.batches == ids_in_batches()
+    print([t for t in threading.enumerate()])
     assert threading.active_count() <= before
 
 
@@ -607,5 +608,3 @@ def test_input_fn_may_read_the_global_step(tmp_path):
     assert recorder.batches == [[0] * 4, [1] * 4, [2] * 4]
 
 
-SHUFFLED_BY_THE_ORIGINAL = []
-RANDOM_BY_THE_ORIGINAL = []

@@ -13,7 +13,7 @@ from tensorflow.python.client.session import SessionInterface  # noqa: F401
 
 # Nested fetches (dicts, variables, SparseTensors) flatten and rebuild as in a tf.compat.v1.Session.
 from tensorflow.python.client.session import _FetchHandler as FetchHandler  # noqa: F401
-from tensorflow.python.eager.context import eager_mode, graph_mode  # noqa: F401
+from tensorflow.python.eager.context import context, eager_mode, graph_mode  # noqa: F401
 
 # A branch with a cross-replica sum is built for all replicas at once, from its function.
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph  # noqa: F401
@@ -34,13 +34,32 @@ from tensorflow.python.ops.resource_variable_ops import UninitializedVariable  #
 # spec.HostCallHook: a session must initialise the summary writers of a host call; no public list of them.
 from tensorflow.python.ops.summary_ops_v2 import summary_writer_initializer_op  # noqa: F401
 
+# On cores model_fn is built as XLA needs it: see `compiled_by_xla`.
+from tensorflow.python.ops.control_flow_ops import XLAControlFlowContext
+
 # params['batch_size'] rules apart, CrossShardOptimizer asks this context how many shards there are.
 from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
+# The counter of evaluated batches, by which evaluation hooks (their own too) know when to stop.
+from tensorflow.python.training.evaluation import _get_or_create_eval_step as get_or_create_eval_step  # noqa: F401, E501
 
 
 def saving_listeners(saver_hook):
     """Gives the list of a CheckpointSaverHook's listeners, which grows after the hook is made and has no public name."""
     return saver_hook._listeners
+
+
+@contextlib.contextmanager
+def compiled_by_xla():
+    """Lets gradients of tf.cond, tf.while_loop and slices be made of ops that a TPU has, as in `tpu.replicate` of TF 1.
+
+    Elsewhere a gradient of tf.cond keeps its intermediates in optionals, which XLA refuses.
+    """
+    context = XLAControlFlowContext()
+    context.Enter()
+    try:
+        yield
+    finally:
+        context.Exit()
 
 
 @contextlib.contextmanager
@@ -87,3 +106,20 @@ def save_checkpoint(saver_hook, session, global_step):
     """Makes a CheckpointSaverHook save now: what it does when its session is new, without writing the graph."""
     saver_hook._save(session, global_step)
     saver_hook._timer.update_last_triggered_step(global_step)
+
+
+def register_functions(library):
+    """Makes the functions of a TF 1 graph known to the eager runtime, which doesn't know those of `Defun`.
+
+    `import_graph_def` adds them to the function under way only, from where no call of it finds them (TF 2.21).
+    """
+    for function in library.function:
+        if not context().has_function(function.signature.name):
+            context().add_function_def(function)
+
+
+def xla_all_reduce(tensor, groups):
+    """Sums over replicas by the HLO that a TPU's CrossReplicaSum becomes; the CPU's XLA cannot lower that op itself."""
+    from tensorflow.compiler.tf2xla.ops import gen_xla_ops  # slow to load, and only aot asks for it
+
+    return gen_xla_ops.xla_all_reduce(tensor, groups, reduce_op="Add", mode="CrossReplica")

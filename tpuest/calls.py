@@ -152,14 +152,21 @@ def evaluate(run: Run, steps: int | None) -> dict[str, Any]:
     with tf.compat.v1.train.MonitoredSession(creator, (*run.hooks, final)) as monitored:
         while not monitored.should_stop() and (steps is None or creator.session.steps_done < steps):
             session = creator.session
-            left = _MOST_STEPS_PER_CALL if steps is None else steps - session.steps_done
-            session.num_steps = min(
-                left, own_hooks.steps_until_due(run.hooks, session.steps_done, pace.most)
-            )
+            session.num_steps = _evaluation_steps(run, steps, session.steps_done, pace)
             start = time.monotonic()
             monitored.run([marker, program.eval_update])
             pace.measure(session.num_steps, time.monotonic() - start)
     return final.final_ops_values
+
+
+def _evaluation_steps(run, steps, steps_done, pace) -> int:
+    """Chooses how many steps the next call runs; on cores hooks are called once for all `steps`, as they were."""
+    if steps is None:
+        return own_hooks.steps_until_due(run.hooks, steps_done, pace.most)
+    left = steps - steps_done
+    if run.compiled.program.topology.on_cores:
+        return left
+    return min(left, own_hooks.steps_until_due(run.hooks, steps_done, pace.most))
 
 
 def predict(run: Run, predictions: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import numbers
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -208,8 +209,7 @@ class Estimator:
         Raises:
           ValueError: `steps` isn't positive.
         """
-        if steps is not None and steps <= 0:
-            raise ValueError(f"Must specify steps > 0, given: {steps}")
+        _check_count("steps", steps, "Eval steps")
         hooks = _checked_hooks(hooks)
         path = self._checkpoint_to_use(checkpoint_path, "evaluate")
         program, pipeline = self._build(ModeKeys.EVAL, input_fn, path)
@@ -604,9 +604,17 @@ def _check_role(config: Any) -> None:
 def _check_steps(steps: int | None, max_steps: int | None) -> None:
     if steps is not None and max_steps is not None:
         raise ValueError("Can not provide both steps and max_steps.")
-    for name, value in (("steps", steps), ("max_steps", max_steps)):
-        if value is not None and value <= 0:
-            raise ValueError(f"Must specify {name} > 0, given: {value}")
+    _check_count("steps", steps, "Train steps")
+    _check_count("max_steps", max_steps, "Train max_steps")
+
+
+def _check_count(name: str, value: int | None, meaning: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, numbers.Integral):
+        raise TypeError(f"{meaning} must be int, got {type(value)}")
+    if value <= 0:
+        raise ValueError(f"Must specify {name} > 0, given: {value}. {meaning} must be positive.")
 
 
 def _checked_hooks(hooks: Sequence | None) -> list:

@@ -11,6 +11,7 @@ Takes a `Program` and the `ReplicaVariables` it works on; gives numpy-convertibl
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
@@ -71,6 +72,7 @@ class CompiledProgram:
         self._shared: frozenset[str] = frozenset()
         self._written: dict[Any, list[str]] = {}
         self._needs_batch: dict[Any, bool] = {}
+        self._fed: dict[str, tf.Tensor] = {}
 
     def ensure_variables(self) -> None:
         """Makes the graph's variables; those of the model are shared with the estimator's other programs."""
@@ -113,13 +115,14 @@ class CompiledProgram:
             self._fetches[key] = self._sort(targets)
         return self._fetches[key]
 
-    def needs_batch(self, targets: Sequence) -> bool:
-        """Says whether any target depends on a batch."""
-        key = tuple(target.name for target in targets)
+    def needs_batch(self, targets: Sequence, fed: Sequence[tf.Tensor] = ()) -> bool:
+        """Says whether any target depends on a batch, other than by what is fed."""
+        leaves = tuple(tensor.name for tensor in fed)
+        key = (tuple(target.name for target in targets), leaves)
         if key not in self._needs_batch:
-            fed = [*self.program.inputs, *(h.placeholder for h in self.program.host_inputs)]
-            closure = self.program.source.closure(targets)
-            self._needs_batch[key] = not {tensor.op.name for tensor in fed}.isdisjoint(closure)
+            batch = [*self.program.inputs, *(h.placeholder for h in self.program.host_inputs)]
+            closure = self.program.source.closure(targets, leaves)
+            self._needs_batch[key] = not {tensor.op.name for tensor in batch}.isdisjoint(closure)
         return self._needs_batch[key]
 
     def run_host(self, targets: Sequence, feeds: Sequence[tuple[tf.Tensor, Any]] = ()) -> list:
@@ -136,48 +139,54 @@ class CompiledProgram:
         key = ("host", tuple(t.name for t in targets), tuple(t.name for t in fed))
         if key not in self._functions:
             self._functions[key] = self._build_host(targets, fed)
-        values = self._functions[key](*(tf.convert_to_tensor(value, t.dtype) for t, value in feeds))
+        values = self._functions[key](*_fed_values(feeds))
         written = self._note_written(targets)
         self.variables.share_first(written)
         return values
 
-    def run_step(self, pipeline: InputPipeline, iterator: Any, targets: Sequence) -> list | None:
+    def run_step(
+        self, pipeline: InputPipeline, iterator: Any, targets: Sequence, feeds: Sequence = ()
+    ) -> list | None:
         """Takes the next batch, runs one step on it and computes `targets` there.
 
         Args:
           pipeline: whose batches `iterator` gives.
           iterator: from `pipeline.make_iterator`.
           targets: tensors and operations of the graph.
+          feeds: see `run_host`.
 
         Returns:
           The values, `None` for operations; or `None` if the data has ended.
         """
-        step = self.build_step(pipeline, iterator, targets)
+        step = self.build_step(pipeline, iterator, targets, [tensor for tensor, _ in feeds])
         self._note_written(targets)
-        more, on_replicas, on_host = step(iterator)
+        more, on_replicas, on_host = step(iterator, *_fed_values(feeds))
         if not bool(more):
             return None
         return self._in_order(targets, self.sort(targets), on_replicas, on_host)
 
-    def build_step(self, pipeline: InputPipeline, iterator: Any, targets: Sequence) -> Callable:
-        """Traces what `run_step` runs, a function of the iterator; see there."""
-        key = ("step", tuple(t.name for t in targets))
+    def build_step(
+        self, pipeline: InputPipeline, iterator: Any, targets: Sequence, fed: Sequence = ()
+    ) -> Callable:
+        """Traces what `run_step` runs, a function of the iterator and what is fed; see there."""
+        key = ("step", tuple(t.name for t in targets), tuple(t.name for t in fed))
         if key not in self._functions:
             fetches = self.sort(targets)
 
             # Not a lambda: TPUStrategy names ops after it.
-            def step(iterator):
+            def step(iterator, *values):
                 element = iterator.get_next_as_optional()
                 more = element.has_value()
 
                 def run():
                     return map(_tensors, self._step(pipeline, element.get_value(), fetches))
 
-                # Nothing of the step may run where there is no batch, not even what needs none.
-                return more, *tf.cond(more, lambda: tuple(run()), lambda: _zeros(fetches))
+                with self._feeding(fed, values):
+                    # Nothing of the step may run where there is no batch, not even what needs none.
+                    return more, *tf.cond(more, lambda: tuple(run()), lambda: _zeros(fetches))
 
             step = tf.function(step, autograph=False)
-            self._functions[key] = step.get_concrete_function(iterator)
+            self._functions[key] = step.get_concrete_function(iterator, *_specs(fed))
         return self._functions[key]
 
     def run_replicas(self, batches: Sequence, targets: Sequence) -> list[list[tf.Tensor]]:
@@ -211,7 +220,15 @@ class CompiledProgram:
         ]
         return self._functions[key](*per_replica)
 
-    def run_loop(self, pipeline, iterator, num_steps: int, targets: Sequence, host_every: int = 1):
+    def run_loop(
+        self,
+        pipeline: InputPipeline,
+        iterator: Any,
+        num_steps: int,
+        targets: Sequence,
+        host_every: int = 1,
+        feeds: Sequence = (),
+    ):
         """Runs up to `num_steps` steps in one call and gives the last one's `targets`.
 
         Args:
@@ -220,28 +237,42 @@ class CompiledProgram:
           num_steps: steps to run, at most.
           targets: to compute at every step; tensors must have static shapes (`can_loop`).
           host_every: steps from one host's part to the next.
+          feeds: see `run_host`; the same at every step.
 
         Returns:
           Steps done, whether the data may go on, and the values: `None` for operations.
         """
-        loop = self.build_loop(pipeline, iterator, targets, host_every)
+        fed = [tensor for tensor, _ in feeds]
+        loop = self.build_loop(pipeline, iterator, targets, host_every, fed)
         self._note_written(targets)
-        done, more, on_replicas, on_host = loop(iterator, tf.constant(num_steps))
+        done, more, on_replicas, on_host = loop(
+            iterator, tf.constant(num_steps), *_fed_values(feeds)
+        )
         if not int(done):
             return 0, bool(more), []
         values = self._in_order(targets, self.sort(targets), on_replicas, on_host)
         return int(done), bool(more), values
 
     def build_loop(
-        self, pipeline: InputPipeline, iterator: Any, targets: Sequence, host_every: int = 1
+        self,
+        pipeline: InputPipeline,
+        iterator: Any,
+        targets: Sequence,
+        host_every: int = 1,
+        fed: Sequence = (),
     ) -> Callable:
-        """Traces what `run_loop` runs, a function of the iterator and int32 `num_steps`; see there."""
-        key = ("loop", tuple(t.name for t in targets), host_every)
+        """Traces what `run_loop` runs, a function of the iterator, int32 `num_steps` and what is fed; see there."""
+        key = ("loop", tuple(t.name for t in targets), host_every, tuple(t.name for t in fed))
         if key not in self._functions:
             body = _Loop(self, pipeline, self.sort(targets), host_every)
-            loop = tf.function(body, autograph=False)
+
+            def loop(iterator, num_steps, *values):
+                with self._feeding(fed, values):
+                    return body(iterator, num_steps)
+
+            loop = tf.function(loop, autograph=False)
             num_steps = tf.TensorSpec([], tf.int32)
-            self._functions[key] = loop.get_concrete_function(iterator, num_steps)
+            self._functions[key] = loop.get_concrete_function(iterator, num_steps, *_specs(fed))
         return self._functions[key]
 
     def can_loop(self, targets: Sequence) -> bool:
@@ -330,8 +361,7 @@ class CompiledProgram:
                 bindings = {t.name: value for t, value in zip(fed, values)}
                 return self._transplant_host(targets, bindings)
 
-        signature = [tf.TensorSpec(t.shape, t.dtype) for t in fed]
-        return tf.function(run, autograph=False).get_concrete_function(*signature)
+        return tf.function(run, autograph=False).get_concrete_function(*_specs(fed))
 
     def _transplant_host(self, targets, bindings):
         """Builds targets on replica 0's variables; gives a tensor or `None` for each."""
@@ -346,11 +376,22 @@ class CompiledProgram:
         topology = self.program.topology
         return tf.device("/cpu:0" if topology.on_cores or topology.devices == ("/cpu:0",) else None)
 
+    @contextlib.contextmanager
+    def _feeding(self, fed, values):
+        """Gives tensors of the graph other values wherever the step being traced uses them."""
+        self._fed = {tensor.name: value for tensor, value in zip(fed, values)}
+        try:
+            yield
+        finally:
+            self._fed = {}
+
     def _handles(self, targets, replica_id, leaves):
+        """Gives what stands for the variables, and for what is fed, of one replica."""
         nodes = self.program.source.nodes()
         closure = self.program.source.closure(targets, leaves)
         return {
-            f"{n}:0": self.handle(n, replica_id) for n in closure if nodes[n].op == "VarHandleOp"
+            **{f"{n}:0": self.handle(n, replica_id) for n in closure if nodes[n].op == "VarHandleOp"},
+            **{name: value for name, value in self._fed.items() if producer_name(name) in closure},
         }
 
     def _step(self, pipeline, element, fetches, runs_host_call=None):
@@ -492,6 +533,14 @@ class _Loop:
             if self._watched is not None and self._watched.name in names:
                 return ~tf.math.is_nan(computed[names.index(self._watched.name)])
         return tf.constant(True)
+
+
+def _specs(tensors: Sequence[tf.Tensor]) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
+
+
+def _fed_values(feeds: Sequence[tuple[tf.Tensor, Any]]) -> list[tf.Tensor]:
+    return [tf.convert_to_tensor(value, tensor.dtype) for tensor, value in feeds]
 
 
 def _tensors(values):

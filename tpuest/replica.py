@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import errors, metrics, signatures
+from tpuest import _tf, errors, metrics, signatures
 from tpuest.compat import trace
 from tpuest.cross_replica import CROSS_REPLICA_SUM
 from tpuest.pipeline import InputPipeline
@@ -287,10 +287,10 @@ def _evaluation(eval_metric_ops: dict, loss: Any, mode: str) -> dict:
     pairs = {**eval_metric_ops, LOSS: metrics.mean_loss(loss)}
     values = {name: value for name, (value, _) in pairs.items()}
     values[tf.compat.v1.GraphKeys.GLOBAL_STEP] = tf.compat.v1.train.get_global_step()
-    return {
-        "eval_values": values,
-        "eval_update": tf.group(*(update for _, update in pairs.values())),
-    }
+    # Hooks read the counter, as the original's did.
+    count = tf.compat.v1.assign_add(_tf.get_or_create_eval_step(), 1)
+    updates = [count, *(update for _, update in pairs.values())]
+    return {"eval_values": values, "eval_update": tf.group(*updates)}
 
 
 def _hooks_of(spec: Any, mode: str) -> tuple:
@@ -313,7 +313,7 @@ def _check_spec_for_cores(spec: Any, mode: str) -> None:
     if not isinstance(spec, TPUEstimatorSpec):
         what = "evaluation" if mode == ModeKeys.EVAL else "prediction"
         raise RuntimeError(
-            f"estimator_spec used by TPU {what} must have type `TPUEstimatorSpec`. Got {type(spec)}"
+            f"estimator_spec used by TPU {what} must have type`TPUEstimatorSpec`. Got {type(spec)}"
         )
     if mode == ModeKeys.PREDICT:
         _check_predictions(spec.predictions)

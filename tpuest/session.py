@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpuest import _tf, checkpoint
+from tpuest.errors import UnsupportedError
 from tpuest.loop import CompiledProgram
 from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
@@ -90,7 +91,7 @@ class ReplicaSession(_tf.SessionInterface):
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
         """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
         handler = _tf.FetchHandler(self.graph, fetches, {})
-        tensors = handler.fetches()
+        tensors = [self._readable(tensor) for tensor in handler.fetches()]
         targets = [*tensors, *handler.targets()]
         with _tf.eager_mode(), _Explained(self.graph):
             values = self._compute(targets, self._feeds(feed_dict))
@@ -134,38 +135,45 @@ class ReplicaSession(_tf.SessionInterface):
     def _compute(self, targets, feeds):
         self._global_step = None
         if all(target.name != STEP_MARKER for target in targets):
-            if feeds or not self._compiled.needs_batch(targets):
+            if not self._compiled.needs_batch(targets, [tensor for tensor, _ in feeds]):
                 return self._compiled.run_host(targets, feeds)
-            return self._one_step(targets)
-        values = self._run_steps([target for target in targets if target.name != STEP_MARKER])
+            return self._one_step(targets, feeds)
+        steps = [target for target in targets if target.name != STEP_MARKER]
+        values = self._run_steps(steps, feeds)
         return [values.get(target.name) for target in targets]
 
-    def _one_step(self, targets):
-        values = self._compiled.run_step(self._pipeline, self._started_iterator(), targets)
+    def _one_step(self, targets, feeds):
+        iterator = self._started_iterator()
+        values = self._compiled.run_step(self._pipeline, iterator, targets, feeds)
         if values is None:
             self._is_exhausted = True
             raise _end_of_data()
         return values
 
-    def _run_steps(self, targets) -> dict[str, Any]:
+    def _run_steps(self, targets, feeds=()) -> dict[str, Any]:
         """Runs `num_steps` steps and gives the last one's values by name."""
         unique = {t.name: t for t in (*targets, *self._every_step)}
         wanted = [unique[name] for name in sorted(unique)]
         if not self._is_exhausted:
             try:
-                return self._run_full_steps(wanted)
+                return self._run_full_steps(wanted, feeds)
             except tf.errors.OutOfRangeError:
                 if not self._is_exhausted:
                     raise
+        if feeds:
+            raise UnsupportedError(
+                f"Feeding {feeds[0][0].name} at the last, partial batch on cores",
+                "Give evaluate(steps=...), or batches with drop_remainder=True.",
+            )
         return self._run_partial_batch(wanted)
 
-    def _run_full_steps(self, wanted):
+    def _run_full_steps(self, wanted, feeds):
         loops = self.num_steps > 1 or self._compiled.program.topology.on_cores
         if loops and self._compiled.can_loop(wanted):
-            return self._loop(wanted, self.num_steps)
+            return self._loop(wanted, self.num_steps, feeds)
         if self.num_steps > 1:
-            self._loop(self._without_values(wanted), self.num_steps - 1)
-        values = self._one_step(wanted)
+            self._loop(self._without_values(wanted), self.num_steps - 1, feeds)
+        values = self._one_step(wanted, feeds)
         self.steps_done += 1
         return dict(zip((t.name for t in wanted), values))
 
@@ -183,9 +191,9 @@ class ReplicaSession(_tf.SessionInterface):
         loss = self._compiled.program.loss
         return [t for t in wanted if t is loss or not isinstance(t, tf.Tensor)]
 
-    def _loop(self, targets, num_steps):
+    def _loop(self, targets, num_steps, feeds):
         done, more, values = self._compiled.run_loop(
-            self._pipeline, self._started_iterator(), num_steps, targets, self._host_every
+            self._pipeline, self._started_iterator(), num_steps, targets, self._host_every, feeds
         )
         self.steps_done += done
         self._is_exhausted = not more
@@ -199,6 +207,12 @@ class ReplicaSession(_tf.SessionInterface):
         if self._iterator is None:
             self._iterator = self._pipeline.make_iterator(self._compiled.handle)
         return self._iterator
+
+    def _readable(self, tensor):
+        """Gives the value of a variable that is fetched by name: `'w:0'` was the value itself in TF 1."""
+        if tensor.dtype != tf.resource or tensor.op.type != "VarHandleOp":
+            return tensor
+        return self.graph.get_tensor_by_name(f"{tensor.op.name}/Read/ReadVariableOp:0")
 
     def _feeds(self, feed_dict):
         """Lists `(tensor, value)` pairs; keys may be names, as a Saver's are, or sparse tensors."""

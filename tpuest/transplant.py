@@ -22,6 +22,8 @@ from tpuest import _tf
 from tpuest.cross_replica import CROSS_REPLICA_SUM, Meeting
 
 _VARIABLE = "VarHandleOp"
+# Ops that have the attribute and refuse to be given one.
+_NEVER_SHARED = frozenset({"OneShotIterator"})
 # Distance between two replicas' op seeds: any constant that users do not pick as an offset themselves.
 _REPLICA_SEED_STRIDE = 7919
 _sessions = itertools.count()
@@ -60,6 +62,7 @@ class TransplantSource:
             self._nodes = {node.name: node for node in graph_def.node}
             self._position = {name: index for index, name in enumerate(self._nodes)}
             self._library = graph_def
+            _tf.register_functions(graph_def.library)
             self._version = self.graph.version
         return self._nodes
 
@@ -212,7 +215,11 @@ class TransplantSource:
                 input_map=input_map,
                 return_elements=[r.lstrip("^") for r in returned],
             )
-        built.update(zip(returned, elements or ()))
+        for reference, element in zip(returned, elements or ()):
+            if isinstance(element, tf.Tensor):
+                # Python knew more of it (set_shape, a queue's shapes) than an imported op infers.
+                element.set_shape(self.graph.get_tensor_by_name(reference).shape)
+            built[reference] = element
 
     def _portable(self, node, replica_id, dropped_inputs):
         """Copies a node without what tied it to its session: devices, colocation, private resources, equal seeds."""
@@ -223,7 +230,7 @@ class TransplantSource:
         if not dropped_inputs.isdisjoint(node.input):
             copy.ClearField("input")
             copy.input.extend(r for r in node.input if r not in dropped_inputs)
-        if "shared_name" in copy.attr:
+        if "shared_name" in copy.attr and node.op not in _NEVER_SHARED:
             shared = copy.attr["shared_name"].s.decode() or node.name
             copy.attr["shared_name"].s = f"{self._scope}/{shared}".encode()
         if replica_id and "seed2" in copy.attr and (copy.attr["seed"].i or copy.attr["seed2"].i):

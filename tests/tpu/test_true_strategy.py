@@ -35,6 +35,8 @@ CASES = [
 ]
 # What strategy.run itself puts inside, besides the model.
 OF_THE_STRATEGY = ("Identity", "NoOp", "TPUReplicateMetadata")
+# A shape that is taken of a variable's handle: a constant to XLA, which tests/tpu/test_lowering.py shows.
+SHAPES_KNOWN_TO_XLA = ("VariableShape",)
 ONLY_ON_HOSTS = {
     "EagerPyFunc",
     "IteratorGetNext",
@@ -51,7 +53,7 @@ ONLY_ON_HOSTS = {
 
 def fabricated(name, num_cores=NUM_CORES):
     """Gives the conformance program's estimator on fabricated cores."""
-    estimator = tracing.make_estimator_class(num_cores)
+    estimator = tracing.make_estimator_class(tracing.fake_topology(num_cores))
     api = dataclasses.replace(runner.tpuest_api(), TPUEstimator=estimator)
     return runner.make_estimator(PROGRAMS[name], api, tempfile.mkdtemp(), num_cores)
 
@@ -178,6 +180,7 @@ def test_nothing_inside_needs_a_host(case):
             node.name
             for node in traced.inside_nodes
             if any(value.type == tf.string.as_datatype_enum for value in node.attr.values())
+            and not re.search(r"Assert/data_\d+$", node.name)  # XLA leaves assertions out
         ]
         assert not strings, kind
 
@@ -186,12 +189,15 @@ def test_nothing_inside_needs_a_host(case):
 def test_every_shape_inside_is_static(case):
     for kind, traced in functions(*case):
         unknown = [
-            tensor
+            tensor.name
             for op in traced.inside
             for tensor in op.outputs
-            if tensor.dtype not in (tf.resource, tf.variant) and not tensor.shape.is_fully_defined()
+            if tensor.dtype not in (tf.resource, tf.variant)
+            and not tensor.shape.is_fully_defined()
+            and op.type not in SHAPES_KNOWN_TO_XLA
+            and op.inputs[0].op.type not in SHAPES_KNOWN_TO_XLA
         ]
-        assert not unknown, (kind, unknown)
+        assert not unknown, kind
 
 
 def model_that_uses_the_host(features, labels, mode, params):
@@ -224,7 +230,7 @@ def constant_input_fn(params):
 def on_host():
     import tpuest
 
-    estimator = tracing.make_estimator_class(NUM_CORES)(
+    estimator = tracing.make_estimator_class(tracing.fake_topology(NUM_CORES))(
         model_that_uses_the_host,
         model_dir=tempfile.mkdtemp(),
         config=tpuest.RunConfig(),

@@ -90,14 +90,14 @@ def fake_topology(num_cores: int) -> topology.Topology:
     return topology.tpu_topology(fake_tpu.fake_tpu_strategy(num_cores))
 
 
-def make_estimator_class(num_cores: int) -> type:
-    """Gives a `TPUEstimator` whose TPU is fabricated."""
+def make_estimator_class(on: topology.Topology) -> type:
+    """Gives a `TPUEstimator` that runs there."""
 
-    class FabricatedTPUEstimator(tpuest.TPUEstimator):
+    class TPUEstimatorThere(tpuest.TPUEstimator):
         def _topology(self, mode):
-            return fake_topology(num_cores)
+            return on
 
-    return FabricatedTPUEstimator
+    return TPUEstimatorThere
 
 
 def targets_of(program) -> list:

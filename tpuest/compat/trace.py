@@ -34,6 +34,7 @@ def model_fn_scope(num_shards: int | None) -> Iterator[None]:
             stack.enter_context(keras_free_layers())
         if num_shards is not None:
             stack.enter_context(_tf.tpu_shard_context(num_shards))
+            stack.enter_context(_tf.compiled_by_xla())
         yield
 
 

@@ -52,7 +52,9 @@ def make_input_fn(sentences, labels, is_training):
 def model_fn(features, labels, mode, params):
     ids = features["ids"]
     embeddings = tf.get_variable(
-        "embeddings", [NUM_IDS, EMBEDDING_SIZE], initializer=tf.random_normal_initializer(stddev=0.1)
+        "embeddings",
+        [NUM_IDS, EMBEDDING_SIZE],
+        initializer=tf.random_normal_initializer(stddev=0.1),
     )
     is_token = tf.cast(tf.not_equal(ids, PADDING_ID), tf.float32)[..., tf.newaxis]
     summed = tf.reduce_sum(tf.nn.embedding_lookup(embeddings, ids) * is_token, axis=1)
