@@ -1,6 +1,7 @@
 """The example programs, run as a user runs them: what they print, leave behind, and how they end."""
 
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -14,15 +15,19 @@ import tensorflow as tf
 MOST_SECONDS_TO_EXIT = 2.0
 
 
+def with_our_modules():
+    """Gives an environment whose Python imports what this one does."""
+    return dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+
+
 def run_example(module, model_dir):
     """Runs an example; gives its printed lines and the seconds from the last of them to its end."""
     command = [sys.executable, "-u", "-m", module, f"--model_dir={model_dir}"]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
     printed, time_of_last_line = [], None
     with (
         open(model_dir / "log", "w+") as log,
         subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+            command, env=with_our_modules(), stdout=subprocess.PIPE, stderr=log, text=True
         ) as child,
     ):
         for line in child.stdout:
@@ -59,6 +64,18 @@ def text(tmp_path_factory):
     pytest.importorskip("tensorflow_text", exc_type=ImportError)
     model_dir = tmp_path_factory.mktemp("text")
     return model_dir, *run_example("tpuest.examples.text", model_dir)
+
+
+def test_the_program_in_readme_learns_its_weights(tmp_path):
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    program = tmp_path / "program.py"
+    program.write_text(re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1])
+    command = [sys.executable, str(program)]
+    output = subprocess.run(
+        command, env=with_our_modules(), check=True, capture_output=True, text=True
+    )
+    weights = [float(number) for number in re.findall(r"[0-9.]+", output.stdout)]
+    assert weights == pytest.approx([1, 2, 3], abs=0.05)
 
 
 def accuracy_in(printed):

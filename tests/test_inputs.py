@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import threading
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from input_models import (
     Recorder,
     batches_of_ids,
     echo_model,
+    live_threads,
     make_estimator,
 )
 from models import CPU, ONE_CORE, TWO_CORES, simulation
@@ -57,7 +57,7 @@ def tables(params):
 
 def old_table(params):
     """Looks ids up as TF 1 did, in a table that the session initialises."""
-    table = tf.contrib_lookup = tf.lookup.StaticVocabularyTable(
+    table = tf.lookup.StaticVocabularyTable(
         tf.lookup.KeyValueTensorInitializer(
             tf.constant([f"id {i}" for i in IDS]), tf.constant(IDS, tf.int64), tf.string, tf.int64
         ),
@@ -407,12 +407,11 @@ def queue_of_slices(params):
 @on_cpu_and_one_and_two_cores
 def test_queue_runners_feed_until_their_last_epoch(tmp_path, num_cores):
     recorder = Recorder()
-    before = threading.active_count()
+    before = live_threads()
     with simulation(num_cores):
         make_estimator(tmp_path, echo_model(recorder), num_cores).train(queue_of_slices)
     assert recorder.batches == ids_in_batches()
-    print([t for t in threading.enumerate()])
-    assert threading.active_count() <= before
+    assert live_threads() == before
 
 
 @on_cpu_and_cores

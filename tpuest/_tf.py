@@ -25,6 +25,9 @@ from tensorflow.python.framework.smart_cond import (
     smart_constant_value,  # noqa: F401
 )
 
+# On cores model_fn is built as XLA needs it: see `compiled_by_xla`.
+from tensorflow.python.ops.control_flow_ops import XLAControlFlowContext
+
 # A fresh variable on a device has no value until restored.
 from tensorflow.python.ops.gen_resource_variable_ops import var_is_initialized_op as is_initialized  # noqa: F401
 
@@ -33,9 +36,6 @@ from tensorflow.python.ops.resource_variable_ops import UninitializedVariable  #
 
 # spec.HostCallHook: a session must initialise the summary writers of a host call; no public list of them.
 from tensorflow.python.ops.summary_ops_v2 import summary_writer_initializer_op  # noqa: F401
-
-# On cores model_fn is built as XLA needs it: see `compiled_by_xla`.
-from tensorflow.python.ops.control_flow_ops import XLAControlFlowContext
 
 # params['batch_size'] rules apart, CrossShardOptimizer asks this context how many shards there are.
 from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
@@ -123,3 +123,13 @@ def xla_all_reduce(tensor, groups):
     from tensorflow.compiler.tf2xla.ops import gen_xla_ops  # slow to load, and only aot asks for it
 
     return gen_xla_ops.xla_all_reduce(tensor, groups, reduce_op="Add", mode="CrossReplica")
+
+
+# compat.tpu: the sum over cores as TensorFlow builds it, and whether model_fn is being built for cores.
+from tensorflow.python.tpu.ops.tpu_ops import cross_replica_sum  # noqa: E402, F401
+from tensorflow.python.tpu.tpu_function import get_tpu_context  # noqa: E402
+
+
+def number_of_shards():
+    """Tells over how many cores `model_fn` is being built; `None` outside."""
+    return get_tpu_context().number_of_shards

@@ -128,7 +128,8 @@ def compile_step(step: LoweredStep, tpu: str, is_exact: bool = False) -> Compile
     Args:
       step: from `lower_step`.
       tpu: name and shape, for instance 'v5e:2x4'; must have as many cores as the step has replicas.
-      is_exact: whether the compiler takes its time, as on a TPU; otherwise memory comes out up to 12 % higher.
+      is_exact: whether the compiler takes its time, as on a TPU; otherwise a little more memory comes out, of a tiny
+        model a few times as much.
 
     Raises:
       CompilerRefusedError: with the compiler's message.

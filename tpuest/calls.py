@@ -52,6 +52,9 @@ class Run:
     partial_step: PartialStep | None = None
     model_dir: str | None = None
 
+    def __post_init__(self):
+        own_hooks.check_supported(self.hooks)
+
 
 class _SessionCreator(tf.compat.v1.train.SessionCreator):
     """Makes the session, at the start and again after a worker was lost."""

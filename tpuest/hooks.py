@@ -15,10 +15,14 @@ from typing import Any
 import tensorflow as tf
 
 from tpuest import _tf, checkpoint
+from tpuest.errors import UnsupportedError
+from tpuest.summaries import due_summaries
 
 SessionRunHook = tf.compat.v1.train.SessionRunHook
 # Collection of the paths that a graph has been written to.
 _GRAPH_WRITTEN = "tpuest_graph_written"
+# Collection of the operations that flush the graph's summary writers, one for each.
+_FLUSHES = "tpuest_flush_summary_writers"
 _SummaryWriters = tf.compat.v1.summary.FileWriterCache
 
 
@@ -31,6 +35,20 @@ def steps_until_due(hooks: Iterable[Any], global_step: int, most: int) -> int:
             return 1
         due.append(ask(global_step) or most)
     return max(1, min(due))
+
+
+def check_supported(hooks: Iterable[Any]) -> None:
+    """Refuses hooks that need what only a session of TF 1 has.
+
+    Raises:
+      UnsupportedError: there is a `ProfilerHook`, which reads the session's trace of each operation.
+    """
+    if any(isinstance(hook, tf.compat.v1.train.ProfilerHook) for hook in hooks):
+        raise UnsupportedError(
+            "tf.compat.v1.train.ProfilerHook",
+            "Call tf.profiler.experimental.start(log_dir) before train and tf.profiler.experimental.stop() after it, and "
+            "look at the profile in TensorBoard.",
+        )
 
 
 class StopAtStep(SessionRunHook):
@@ -164,26 +182,36 @@ class SpeedLogger(SessionRunHook):
 
 
 class SummarySaver(SessionRunHook):
-    """Writes the graph's merged summaries after the first step and every `save_steps` from there."""
+    """Writes the graph's summaries after the first step and every `save_steps` from there."""
 
     def __init__(self, output_dir: str, save_steps: int, scaffold: tf.compat.v1.train.Scaffold):
         self._output_dir = output_dir
         self._due = _Periodic(save_steps)
         self._scaffold = scaffold
+        self._version_2: list = []
+
+    def begin(self) -> None:
+        self._version_2 = due_summaries(tf.compat.v1.get_default_graph())
 
     def before_run(self, run_context: Any) -> Any:
         session = run_context.session
         last = self._due.timer.last_triggered_step()
         upcoming = session.global_step() + session.num_steps
-        if self._scaffold.summary_op is None or not (
+        if not self._has_summaries() or not (
             last is None or self._due.timer.should_trigger_for_step(upcoming)
         ):
             return None
-        return tf.compat.v1.train.SessionRunArgs(self._scaffold.summary_op)
+        merged = self._scaffold.summary_op
+        fetches = [[] if merged is None else [merged], [due.fetch for due in self._version_2]]
+        steps = {due.step: upcoming for due in self._version_2}
+        return tf.compat.v1.train.SessionRunArgs(fetches, steps or None)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         if run_values.results is None:
             return
+        merged, version_2 = run_values.results
+        if None in (*merged, *version_2):
+            return  # The data ended before the step that was due.
         step = run_context.session.global_step()
         writer = _SummaryWriters.get(self._output_dir)
         if self._due.timer.last_triggered_step() is None:
@@ -191,13 +219,17 @@ class SummarySaver(SessionRunHook):
                 tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START), step
             )
         self._due.timer.update_last_triggered_step(step)
-        writer.add_summary(run_values.results, step)
+        for summary in merged:
+            writer.add_summary(summary, step)
 
     def end(self, session: Any) -> None:
         _SummaryWriters.get(self._output_dir).flush()
 
     def steps_until_due(self, global_step: int) -> int | None:
-        return None if self._scaffold.summary_op is None else self._due.steps_left(global_step)
+        return self._due.steps_left(global_step) if self._has_summaries() else None
+
+    def _has_summaries(self) -> bool:
+        return self._scaffold.summary_op is not None or bool(self._version_2)
 
 
 class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
@@ -252,8 +284,11 @@ class SummaryWriters(SessionRunHook):
     """Opens the writers that a host call or `model_fn` made, and flushes them at the end."""
 
     def begin(self) -> None:
+        graph = tf.compat.v1.get_default_graph()
         self._open = list(_tf.summary_writer_initializer_op())
-        self._flush = [tf.raw_ops.FlushSummaryWriter(writer=op.inputs[0]) for op in self._open]
+        self._flush = graph.get_collection_ref(_FLUSHES)
+        for op in self._open[len(self._flush) :]:
+            self._flush.append(tf.raw_ops.FlushSummaryWriter(writer=op.inputs[0]))
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         if self._open:

@@ -276,11 +276,15 @@ class CompiledProgram:
         return self._functions[key]
 
     def can_loop(self, targets: Sequence) -> bool:
-        """Says whether `run_loop` can carry the targets from one step to the next."""
+        """Says whether `run_loop` can carry the targets from one step to the next, and whether that is worth it.
+
+        Strings are summaries: work for the host that only the last step's caller wants.
+        """
         fetches = self.sort(targets)
         carried = [t for t in (*fetches.on_replicas, *fetches.on_host) if isinstance(t, tf.Tensor)]
         return all(
-            t.shape.is_fully_defined() and t.dtype not in (tf.variant, tf.resource) for t in carried
+            t.shape.is_fully_defined() and t.dtype not in (tf.variant, tf.resource, tf.string)
+            for t in carried
         )
 
     def _in_order(self, targets, fetches, on_replicas, on_host):
@@ -321,7 +325,10 @@ class CompiledProgram:
         graph = self.program.graph
         operations = [graph.get_operation_by_name(name) for name in closure]
         checks = self.program.source.functions_with("Assert")
-        host_only = {op.name for op in operations if _is_host_only(op, checks)}
+        host_only = set()
+        for op in operations:  # in the order of creation: what takes a string or a writer comes after it
+            if _is_host_only(op, checks) or any(t.op.name in host_only for t in op.inputs):
+                host_only.add(op.name)
         if not host_only:
             return []
         crossing = {}
@@ -467,14 +474,19 @@ class CompiledProgram:
         )
 
         def run_operations():
-            self._transplant_host(operations, bindings)
-            return tf.constant(True)
+            handles = self._handles(operations, 0, bindings)
+            built = self.program.source.transplant(
+                operations, {**handles, **bindings}, meet=meet_alone
+            )
+            with tf.control_dependencies(built):
+                return tf.constant(True)
 
         if runs_host_call is None:
             built = self._transplant_host([*tensors, *operations], bindings)
             return built[: len(tensors)]
-        tf.cond(runs_host_call, run_operations, lambda: tf.constant(False))
-        return self._transplant_host(tensors, bindings)
+        ran = tf.cond(runs_host_call, run_operations, lambda: tf.constant(False))
+        with tf.control_dependencies([ran]):
+            return [tf.identity(tensor) for tensor in self._transplant_host(tensors, bindings)]
 
 
 class _Loop:

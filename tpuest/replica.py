@@ -11,6 +11,7 @@ placeholders, `HostInput`s, that stand for what the cores computed, gathered ove
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from tpuest.compat import trace
 from tpuest.cross_replica import CROSS_REPLICA_SUM
 from tpuest.pipeline import InputPipeline
 from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_function
+from tpuest.summaries import version_2_summaries
 from tpuest.topology import BatchSizes, InputDeployment, Topology
 from tpuest.transplant import TransplantSource
 
@@ -184,13 +186,16 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
       RuntimeError: on cores, evaluation or prediction gives no `TPUEstimatorSpec`.
       TypeError: on cores, predictions aren't a dict.
     """
-    spec = call.call(pipeline)
-    if not isinstance(spec, (EstimatorSpec, TPUEstimatorSpec)):
-        raise ValueError("model_fn should return an EstimatorSpec.")
     host = _Host(call.topology, call.batch_sizes.is_broadcast)
-    if call.topology.on_cores:
-        _check_spec_for_cores(spec, call.mode)
-    with trace.model_fn_scope(None):
+    with contextlib.ExitStack() as scope:
+        if call.mode == ModeKeys.TRAIN and call.config.model_dir:
+            scope.enter_context(version_2_summaries(call.config.model_dir))
+        spec = call.call(pipeline)
+        if not isinstance(spec, (EstimatorSpec, TPUEstimatorSpec)):
+            raise ValueError("model_fn should return an EstimatorSpec.")
+        if call.topology.on_cores:
+            _check_spec_for_cores(spec, call.mode)
+        scope.enter_context(trace.model_fn_scope(None))
         parts = _host_parts(spec, host, pipeline)
         tf.no_op(name=STEP_MARKER)
     program = Program(
@@ -205,6 +210,8 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         export_outputs=spec.export_outputs,
         **parts,
     )
+    if call.mode == ModeKeys.TRAIN:
+        source.set_update(spec.train_op)
     if call.mode == ModeKeys.TRAIN and call.topology.num_replicas > 1:
         _check_gradients_are_summed(program)
     return program

@@ -95,7 +95,7 @@ class ReplicaSession(_tf.SessionInterface):
         targets = [*tensors, *handler.targets()]
         with _tf.eager_mode(), _Explained(self.graph):
             values = self._compute(targets, self._feeds(feed_dict))
-        numpy = [value.numpy() for value in values[: len(tensors)]]
+        numpy = [None if value is None else value.numpy() for value in values[: len(tensors)]]
         return handler.build_results(self, numpy)
 
     def step(self, tensors: Sequence[tf.Tensor]) -> list[np.ndarray]:
@@ -171,9 +171,17 @@ class ReplicaSession(_tf.SessionInterface):
         loops = self.num_steps > 1 or self._compiled.program.topology.on_cores
         if loops and self._compiled.can_loop(wanted):
             return self._loop(wanted, self.num_steps, feeds)
+        before = {}
         if self.num_steps > 1:
-            self._loop(self._without_values(wanted), self.num_steps - 1, feeds)
-        values = self._one_step(wanted, feeds)
+            before = self._loop(self._without_values(wanted), self.num_steps - 1, feeds)
+        if (self.num_steps - 1) % self._host_every:
+            wanted = [t for t in wanted if t not in self._every_step]
+        try:
+            values = self._one_step(wanted, feeds)
+        except tf.errors.OutOfRangeError:
+            if before and self._is_exhausted:
+                return before  # The data ended in this call: its last step is that of the loop.
+            raise
         self.steps_done += 1
         return dict(zip((t.name for t in wanted), values))
 

@@ -22,6 +22,7 @@ from tpuest import _tf
 from tpuest.cross_replica import CROSS_REPLICA_SUM, Meeting
 
 _VARIABLE = "VarHandleOp"
+_READ = "ReadVariableOp"
 # Ops that have the attribute and refuse to be given one.
 _NEVER_SHARED = frozenset({"OneShotIterator"})
 # Distance between two replicas' op seeds: any constant that users do not pick as an offset themselves.
@@ -54,6 +55,16 @@ class TransplantSource:
         self._nodes = {}
         self._position = {}
         self._library = None
+        self._update = None
+
+    def set_update(self, update):
+        """Has variables be read before `update` changes them, unless the graph or the update says otherwise.
+
+        A session of TF 1 ran unordered operations as soon as it could: what a summary, a host call or a hook reads beside
+        a step was the value before the step, wherever in `model_fn` it stands.
+        """
+        self._update = update
+        self._version = None
 
     def nodes(self):
         """Returns node name to `NodeDef`, in the order of creation."""
@@ -64,7 +75,22 @@ class TransplantSource:
             self._library = graph_def
             _tf.register_functions(graph_def.library)
             self._version = self.graph.version
+            if self._update is not None:
+                early = self._early_reads()
+                self._position.update((name, i - len(early)) for i, name in enumerate(early))
         return self._nodes
+
+    def _early_reads(self):
+        """Names the variables and the unordered reads of them that the update doesn't need."""
+        needed = set(self.closure([self._update]))
+        variables = [name for name, node in self._nodes.items() if node.op == _VARIABLE]
+        reads = [
+            name
+            for name, node in self._nodes.items()
+            if node.op == _READ and name not in needed and len(node.input) == 1
+        ]
+        known = set(variables)
+        return [*variables, *(name for name in reads if self._nodes[name].input[0] in known)]
 
     def variables(self):
         """Returns each variable's name to its `VarHandleOp` node."""

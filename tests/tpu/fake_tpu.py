@@ -48,7 +48,7 @@ class FakeResolver(tf.distribute.cluster_resolver.ClusterResolver):
         return "localhost"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def fake_tpu_strategy(num_cores: int) -> tf.distribute.TPUStrategy:
     """Gives the strategy over `num_cores` cores that aren't there."""
     return tf.distribute.TPUStrategy(FakeResolver(num_cores))

@@ -1,8 +1,6 @@
 """The TPU's own compiler takes the training step of the digits example, no TPU present; needs the `check` extra."""
 
-import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -10,15 +8,14 @@ pytest.importorskip("libtpu", reason="needs the `check` extra: jaxlib==0.10.2 li
 pytest.importorskip("jaxlib")
 pytest.importorskip("sklearn")
 
-sys.path[:0] = [str(Path(__file__).resolve().parent)]
+import tensorflow as tf
+import traced as tracing
+from programs import PROGRAMS
 
-import tensorflow as tf  # noqa: E402
-import traced as tracing  # noqa: E402
-
-import tpuest  # noqa: E402
-from tpuest import aot  # noqa: E402
-from tpuest.examples import digits  # noqa: E402
-from tpuest.spec import ModeKeys  # noqa: E402
+import tpuest
+from tpuest import aot
+from tpuest.examples import digits
+from tpuest.spec import ModeKeys
 
 TPU = "v5e:2x4"
 NUM_CORES = 8
@@ -42,8 +39,7 @@ def estimator():
 
 
 def compile_mode(estimator, mode, input_fn):
-    program, _ = estimator._build(mode, input_fn, None)
-    step = aot.lower_step(program, tracing.targets_of(program))
+    program, step = tracing.lower(estimator, mode, input_fn)
     return program, aot.compile_step(step, TPU)
 
 
@@ -71,6 +67,13 @@ def test_gradients_are_summed_over_the_cores(training):
 def test_variables_are_updated_in_place(training):
     program, compiled = training
     assert compiled.alias_bytes >= bytes_of(program.graph)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_training_of_every_conformance_program_compiles(name):
+    there = tracing.conformance_estimator(name, aot.planned_topology(NUM_CORES))
+    _, compiled = compile_mode(there, ModeKeys.TRAIN, PROGRAMS[name].train_input_fn)
+    assert compiled.num_all_reduces >= 1
 
 
 @pytest.mark.parametrize("mode", [ModeKeys.EVAL, ModeKeys.PREDICT])

@@ -1,19 +1,22 @@
 """Traces a program's functions under the true `TPUStrategy` and describes their graphs.
 
-Takes a `TPUEstimator` class's arguments by way of a `Program` of the conformance room; gives `Traced`s: what is inside the
-replicated computation, what is around it. Nothing is run.
+Takes an estimator for a TPU that isn't there; gives `Traced`s: what is inside the replicated computation, what is
+around it. Nothing is run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-
-import tensorflow as tf
+import tempfile
 
 import fake_tpu
+import runner
+import tensorflow as tf
+from programs import PROGRAMS
+
 import tpuest
-from tpuest import _tf, loop, topology
+from tpuest import _tf, aot, loop, topology
 from tpuest.spec import ModeKeys
 
 INSIDE = "_tpu_replicate"
@@ -85,7 +88,7 @@ def count(nodes, op_type: str) -> int:
     return sum(node.op == op_type for node in nodes)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def fake_topology(num_cores: int) -> topology.Topology:
     return topology.tpu_topology(fake_tpu.fake_tpu_strategy(num_cores))
 
@@ -98,6 +101,28 @@ def make_estimator_class(on: topology.Topology) -> type:
             return on
 
     return TPUEstimatorThere
+
+
+def conformance_estimator(name: str, on: topology.Topology) -> tpuest.TPUEstimator:
+    """Gives the estimator of a conformance program."""
+    api = dataclasses.replace(runner.tpuest_api(), TPUEstimator=make_estimator_class(on))
+    return runner.make_estimator(PROGRAMS[name], api, tempfile.mkdtemp(), on.num_cores)
+
+
+def input_fn_of(name: str, mode: str):
+    """Gives a conformance program's `input_fn` of a mode."""
+    program = PROGRAMS[name]
+    return {
+        ModeKeys.TRAIN: program.train_input_fn,
+        ModeKeys.EVAL: program.eval_input_fn,
+        ModeKeys.PREDICT: program.predict_input_fn,
+    }[mode]
+
+
+def lower(estimator: tpuest.TPUEstimator, mode: str, input_fn) -> tuple:
+    """Gives the engine's program of a mode and its lowered step."""
+    program, _ = estimator._build(mode, input_fn, None)
+    return program, aot.lower_step(program, targets_of(program))
 
 
 def targets_of(program) -> list:

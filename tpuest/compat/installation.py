@@ -1,0 +1,156 @@
+"""Makes the old names resolve, and takes them back.
+
+    tpuest.install()
+    tf.contrib.tpu.TPUConfig, tf.estimator.tpu.TPUEstimator, import tensorflow.contrib.slim, ...
+    tpuest.uninstall()
+
+Takes the rows of `table`; each change is noted as it is made and undone in reverse.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from tpuest.compat import table, trace
+from tpuest.compat.modules import ModuleTree, OldModuleFinder, resolve
+
+# Each is a module object of its own, in TensorFlow 2.21.
+_ROOTS = ("", "compat.v1", "compat.v2", "compat.v1.compat.v1", "compat.v1.compat.v2",
+          "compat.v2.compat.v1", "compat.v2.compat.v2")  # fmt: skip
+# Their submodules are shared by API version.
+_COPIES = ("", "compat.v1", "compat.v2")
+_ABSENT = object()
+
+
+class _Installation:
+    """What install() did to this process, the one thing of its kind in it."""
+
+    def __init__(self):
+        self.undo: contextlib.ExitStack | None = None
+
+
+_installation = _Installation()
+
+
+def install() -> None:
+    """Makes old names resolve: tf.contrib, tf.estimator, tensorflow_estimator, moved private names.
+
+    A second call does nothing. The names cost nothing until they are used.
+    """
+    if _installation.undo is not None:
+        return
+    with contextlib.ExitStack() as undo:
+        _add_finders(undo)
+        _set_on_roots(undo)
+        _replace_api(undo)
+        _put_back_private_names(undo)
+        _replace_layers(undo)
+        _installation.undo = undo.pop_all()
+
+
+def uninstall() -> None:
+    """Takes back all that `install` did; without it, does nothing."""
+    undo, _installation.undo = _installation.undo, None
+    if undo is not None:
+        undo.close()
+
+
+def is_installed() -> bool:
+    """Says whether old names resolve now."""
+    return _installation.undo is not None
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[None]:
+    """Makes old names resolve inside a `with` block; leaves them where they already did."""
+    was_installed = is_installed()
+    install()
+    try:
+        yield
+    finally:
+        if not was_installed:
+            uninstall()
+
+
+@functools.cache
+def tree() -> ModuleTree:
+    """Gives the old modules; members that were found stay found over a second install."""
+    return ModuleTree(table.ROWS, table.STAND_INS, table.ALIASES, table.ADVICE)
+
+
+def _add_finders(undo: contextlib.ExitStack) -> None:
+    first, last = OldModuleFinder(tree(), table.GONE), OldModuleFinder(tree(), table.IF_GONE)
+    # An installed tensorflow_estimator no longer imports; what private modules there are come first.
+    sys.meta_path.insert(0, first)
+    sys.meta_path.append(last)
+    for finder in (first, last):
+        undo.callback(_forget, finder.made)
+        undo.callback(sys.meta_path.remove, finder)
+
+
+def _forget(made: dict[str, types.ModuleType]) -> None:
+    """Takes modules out of sys.modules and off their parents."""
+    for name, module in made.items():
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+        parent, _, last = name.rpartition(".")
+        names = vars(sys.modules.get(parent, types.ModuleType("none")))
+        if names.get(last) is module:
+            del names[last]
+
+
+def _set_on_roots(undo: contextlib.ExitStack) -> None:
+    contrib = importlib.import_module("tensorflow.contrib")
+    estimator = importlib.import_module("tensorflow.estimator")
+    for root in _ROOTS:
+        module = _api(root)
+        _set(undo, module, "contrib", contrib)
+        _set(undo, module, "estimator", estimator)
+
+
+def _replace_api(undo: contextlib.ExitStack) -> None:
+    for (path, name), target in table.REPLACED.items():
+        for copy in _COPIES:
+            module = _api(f"{copy}.{path}" if copy else path)
+            if hasattr(module, name):
+                _set(undo, module, name, resolve(target, name))
+
+
+def _put_back_private_names(undo: contextlib.ExitStack) -> None:
+    for (path, name), target in table.MOVED.items():
+        module = importlib.import_module(path)
+        if not hasattr(module, name):
+            _set(undo, module, name, resolve(target, name))
+    for (path, name), target in table.REPLACED_PRIVATE.items():
+        _set(undo, importlib.import_module(path), name, resolve(target, name))
+
+
+def _replace_layers(undo: contextlib.ExitStack) -> None:
+    if not trace.keras_serves_layers():
+        undo.enter_context(trace.keras_free_layers())
+
+
+def _api(path: str) -> types.ModuleType:
+    """Gives a module of TensorFlow's public API by its path below `tensorflow`."""
+    root = importlib.import_module("tensorflow")
+    return functools.reduce(getattr, path.split("."), root) if path else root
+
+
+def _set(undo: contextlib.ExitStack, module: types.ModuleType, name: str, value: Any) -> None:
+    # Not getattr: an attribute may be a lazy module, which would load.
+    before = vars(module).get(name, _ABSENT)
+    setattr(module, name, value)
+
+    def put_back() -> None:
+        if before is _ABSENT:
+            delattr(module, name)
+        else:
+            setattr(module, name, before)
+
+    undo.callback(put_back)
