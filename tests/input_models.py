@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
 import tpuest
 from tpuest import ModeKeys, TPUEstimatorSpec
 

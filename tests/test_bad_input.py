@@ -8,7 +8,6 @@ import traceback
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-import tpuest
 from input_models import (
     IDS,
     Recorder,
@@ -18,6 +17,7 @@ from input_models import (
     make_estimator,
 )
 from models import CPU, EIGHT_CORES, TWO_CORES, simulation
+
 from tpuest import EstimatorSpec, InputPipelineConfig, ModeKeys, TPUEstimatorSpec, UnsupportedError
 
 on_cpu_and_cores = pytest.mark.parametrize("num_cores", [CPU, TWO_CORES])
@@ -64,7 +64,9 @@ def dynamic_labels(params):
     dataset = tf.data.Dataset.range(12).map(
         lambda i: (i, {"classes": tf.fill([tf.cast(i, tf.int32)], 0)})
     )
-    return dataset.padded_batch(params["batch_size"], ([], {"classes": [None]}), drop_remainder=True)
+    return dataset.padded_batch(
+        params["batch_size"], ([], {"classes": [None]}), drop_remainder=True
+    )
 
 
 def unknown_rank(params):
@@ -595,9 +597,7 @@ def test_predictions_of_unknown_length_are_refused_on_cores(tmp_path):
     with simulation(TWO_CORES):
         estimator = make_estimator(tmp_path, model_fn, TWO_CORES)
         words = ["The tensor with key (kept) in TPUEstimatorSpec.predictions has dynamic shape"]
-        assert_refused(
-            tmp_path, ValueError, words, lambda: list(estimator.predict(batches_of_ids))
-        )
+        assert_refused(tmp_path, ValueError, words, lambda: list(estimator.predict(batches_of_ids)))
 
 
 def test_predictions_that_are_no_dict_are_refused_on_cores(tmp_path):

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-import tpuest
 from input_models import Recorder, echo_model, make_estimator
 from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES, simulation
+
+import tpuest
 from tpuest import InputPipelineConfig, ModeKeys, TPUConfig
 from tpuest.topology import InputDeployment, Topology, find_batch_sizes
 
@@ -205,7 +206,7 @@ def test_training_deals_the_examples_to_the_cores_in_order(tmp_path, deployment,
             tmp_path, echo_model(recorder), 2, 16, deployment_arguments(deployment)
         )
         estimator.train(ids_input_fn(first_id=first_id_of_call), max_steps=1)
-    assert recorder.batches == [sum(expected, [])]
+    assert recorder.batches == [[i for core in expected for i in core]]
 
 
 @pytest.mark.parametrize("deployment", [HOST, HOST_V2, SLICED], ids=DEPLOYMENTS.get)
@@ -251,9 +252,7 @@ def test_one_batch_axis_for_each_tensor_cuts_images_and_labels(tmp_path):
             return tf.identity(labels)
 
     with simulation(TWO_CORES):
-        estimator = make_estimator(
-            tmp_path, echo_model(recorder, ids_of), 2, 16, batch_axis=[3, 0]
-        )
+        estimator = make_estimator(tmp_path, echo_model(recorder, ids_of), 2, 16, batch_axis=[3, 0])
         estimator.train(input_fn, max_steps=2)
         estimator.evaluate(input_fn, steps=1)
     assert shapes == [([2, 3, 1, 8], [8])] * 2

@@ -6,8 +6,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-import tpuest
-from tpuest import TPUEstimatorSpec, WarmStartSettings
+from tpuest import WarmStartSettings
 
 import models
 from models import CPU, TWO_CORES
@@ -62,9 +61,9 @@ def test_every_few_seconds_are_saved(tmp_path):
 
 
 def test_nothing_is_saved_where_nothing_is_wanted(tmp_path):
-    models.make_estimator(
-        tmp_path, save_checkpoints_steps=None, save_checkpoints_secs=None
-    ).train(models.train_input_fn, steps=2)
+    models.make_estimator(tmp_path, save_checkpoints_steps=None, save_checkpoints_secs=None).train(
+        models.train_input_fn, steps=2
+    )
     assert models.checkpoint_steps(tmp_path) == []
 
 
@@ -106,7 +105,7 @@ def test_a_moved_directory_still_has_its_checkpoints(tmp_path):
     assert estimator.get_variable_value("global_step") == 4
 
 
-def scaffold_model(make_scaffold, seen=None):
+def scaffold_model(make_scaffold):
     """Gives the linear model with a scaffold."""
     return models.linear_model(lambda **tensors: {"scaffold_fn": lambda: make_scaffold(**tensors)})
 
@@ -161,9 +160,7 @@ def test_a_saver_of_the_scaffold_saves_and_restores(tmp_path, num_cores):
 def test_local_init_op_of_a_scaffold_runs_at_each_call(tmp_path):
     def make_scaffold(**_):
         counter = tf.get_local_variable("counter", [], initializer=tf.zeros_initializer())
-        local_init_op = tf.group(
-            tf.train.Scaffold.default_local_init_op(), counter.assign(5.0)
-        )
+        local_init_op = tf.group(tf.train.Scaffold.default_local_init_op(), counter.assign(5.0))
         return tf.train.Scaffold(local_init_op=local_init_op)
 
     class Read(tf.train.SessionRunHook):
@@ -313,9 +310,7 @@ def test_slots_of_an_optimizer_are_saved_and_go_on(tmp_path):
         "b", "b/Adam", "b/Adam_1", "beta1_power", "beta2_power",
         "global_step", "w", "w/Adam", "w/Adam_1",
     ]  # fmt: skip
-    for ours, expected in zip(
-        twice.get_variable_value(names), at_once.get_variable_value(names)
-    ):
+    for ours, expected in zip(twice.get_variable_value(names), at_once.get_variable_value(names)):
         np.testing.assert_allclose(ours, expected, RTOL)
 
 
@@ -336,7 +331,7 @@ def test_an_interrupted_call_goes_on_from_its_last_checkpoint(tmp_path):
 
 def test_values_need_a_checkpoint(tmp_path):
     estimator = models.make_estimator(tmp_path)
-    with pytest.raises(ValueError, match="Estimator has not been trained yet"):
+    with pytest.raises(ValueError, match="Could not find trained model in model_dir"):
         estimator.get_variable_value("w")
     with pytest.raises(ValueError):
         estimator.get_variable_names()

@@ -8,9 +8,10 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-import tpuest
 from input_models import batches_of_ids, echo_model, make_estimator
 from models import CPU, TWO_CORES, simulation
+
+import tpuest
 from tpuest import Estimator, EstimatorSpec, ModeKeys, RunConfig, TPUEstimator, run_config
 
 on_cpu_and_cores = pytest.mark.parametrize("num_cores", [CPU, TWO_CORES])
@@ -162,9 +163,7 @@ def test_a_plain_config_will_do_without_a_tpu(tmp_path):
 
 def test_attributes_are_copies(tmp_path):
     given = {"nested": {"depth": 3}}
-    estimator = TPUEstimator(
-        model_fn, config=config_of(tmp_path), params=given, train_batch_size=8
-    )
+    estimator = TPUEstimator(model_fn, config=config_of(tmp_path), params=given, train_batch_size=8)
     given["nested"]["depth"] = 4
     estimator.params["nested"]["depth"] = 5
     estimator.config._model_dir = "elsewhere"

@@ -162,7 +162,9 @@ def test_metrics_cannot_take_the_names_of_those_that_are_always_there(tmp_path, 
     with models.simulation(num_cores):
         model_fn = models.linear_model(metric_fn=metric_fn)
         with pytest.raises(ValueError, match=f'Metric with name "{name}" is not allowed'):
-            models.make_estimator(tmp_path, num_cores, model_fn).evaluate(models.train_input_fn, steps=1)
+            models.make_estimator(tmp_path, num_cores, model_fn).evaluate(
+                models.train_input_fn, steps=1
+            )
 
 
 def test_evaluation_off_the_cores_takes_a_plain_spec(tmp_path):
@@ -185,7 +187,9 @@ def test_a_plain_spec_is_refused_on_the_cores(tmp_path):
         return models.linear_model()(features, labels, mode, params).as_estimator_spec()
 
     with models.simulation(TWO_CORES), pytest.raises(RuntimeError, match="`TPUEstimatorSpec`"):
-        models.make_estimator(tmp_path, TWO_CORES, model_fn).evaluate(models.train_input_fn, steps=1)
+        models.make_estimator(tmp_path, TWO_CORES, model_fn).evaluate(
+            models.train_input_fn, steps=1
+        )
 
 
 class CountRuns(tf.train.SessionRunHook):

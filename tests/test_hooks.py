@@ -1,13 +1,11 @@
 """Hooks: the stock ones of TF 1 and the user's own see what they saw in a TF 1 session."""
 
-import os
 import re
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 import tpuest
-from tpuest import TPUEstimatorSpec
 
 import models
 from models import CPU, TWO_CORES
@@ -240,7 +238,9 @@ def test_logging_tensor_hook_of_a_dict_every_few_steps(tmp_path, caplog):
 def test_logging_tensor_hook_at_the_end(tmp_path, caplog):
     caplog.set_level("INFO", "tensorflow")
     tensors = {"final": "w"}
-    hook = tf.train.LoggingTensorHook(tensors, at_end=True, formatter=lambda t: f"w is {t['final']}")
+    hook = tf.train.LoggingTensorHook(
+        tensors, at_end=True, formatter=lambda t: f"w is {t['final']}"
+    )
     estimator = train(tmp_path, [hook], steps=3)
     (line,) = [m for m in messages(caplog) if m.startswith("w is")]
     assert line == f"w is {estimator.get_variable_value('w')}"
@@ -336,15 +336,16 @@ def test_global_step_waiter_hook(tmp_path):
 
 
 @on_cpu_and_cores
-def test_profiler_hook_writes_a_timeline_or_says_that_it_cannot(tmp_path, num_cores):
-    hook = tf.train.ProfilerHook(save_steps=2, output_dir=str(tmp_path))
-    with pytest.raises(tpuest.UnsupportedError, match="ProfilerHook.*tf.profiler.experimental"):
+def test_profiler_hook_is_refused_with_what_to_use_instead(tmp_path, num_cores):
+    with tf.Graph().as_default():  # it makes a writer of version 1, which is refused eagerly
+        hook = tf.train.ProfilerHook(save_steps=2, output_dir=str(tmp_path))
+    with pytest.raises(tpuest.UnsupportedError, match=r"ProfilerHook.*tf\.profiler\.experimental"):
         train(tmp_path, [hook], num_cores)
 
 
 @through
 def test_hooks_must_be_hooks(tmp_path, through):
-    with pytest.raises(TypeError, match="hooks must be SessionRunHook instances, given: 1"):
+    with pytest.raises(TypeError, match="(?i)hooks must be .*SessionRunHook.*, given: 1"):
         train(tmp_path, [1], through=through)
 
 
@@ -415,7 +416,7 @@ def test_listeners_need_a_saver(tmp_path):
 
 
 def test_listeners_must_be_listeners(tmp_path):
-    with pytest.raises(TypeError, match="saving_listeners must be"):
+    with pytest.raises(TypeError, match="(?i)saving_?listeners must be"):
         models.make_estimator(tmp_path).train(
             models.train_input_fn, steps=1, saving_listeners=[tf.train.SessionRunHook()]
         )

@@ -19,7 +19,9 @@ OUTPUTS = np.zeros_like(LABELS)
 NUM_EXAMPLES = len(LABELS)
 
 
-def evaluate(tmp_path, num_cores, metric_fn=None, eval_metrics=None, num_examples=NUM_EXAMPLES, **options):
+def evaluate(
+    tmp_path, num_cores, metric_fn=None, eval_metrics=None, num_examples=NUM_EXAMPLES, **options
+):
     """Evaluates the untrained model on a few examples, the last batch partial."""
 
     def extra(labels, outputs, x, **_):
@@ -27,7 +29,9 @@ def evaluate(tmp_path, num_cores, metric_fn=None, eval_metrics=None, num_example
         return {"eval_metrics": made}
 
     with models.simulation(num_cores):
-        estimator = models.make_estimator(tmp_path, num_cores, models.linear_model(extra), **options)
+        estimator = models.make_estimator(
+            tmp_path, num_cores, models.linear_model(extra), **options
+        )
         return estimator.evaluate(models.examples_input_fn(num_examples))
 
 

@@ -87,9 +87,7 @@ def test_predict_keys_need_a_dict(tmp_path):
 def test_predictions_may_be_a_tensor_on_cpu(tmp_path):
     model_fn = models.linear_model(predictions=lambda features, outputs: outputs)
     estimator = trained_estimator(tmp_path, CPU, model_fn)
-    np.testing.assert_allclose(
-        list(estimator.predict(features_input_fn(11))), expected(11), RTOL
-    )
+    np.testing.assert_allclose(list(estimator.predict(features_input_fn(11))), expected(11), RTOL)
 
 
 @on_cpu_and_cores
@@ -118,7 +116,9 @@ def test_checkpoint_path_says_what_predicts(tmp_path, num_cores):
     with models.simulation(num_cores):
         estimator = trained_estimator(tmp_path, num_cores, save_checkpoints_steps=1)
         path = str(tmp_path / "model.ckpt-1")
-        older = [r["outputs"] for r in estimator.predict(features_input_fn(8), checkpoint_path=path)]
+        older = [
+            r["outputs"] for r in estimator.predict(features_input_fn(8), checkpoint_path=path)
+        ]
         newer = [r["outputs"] for r in estimator.predict(features_input_fn(8))]
     np.testing.assert_allclose(older, expected(8, num_trained=1), RTOL)
     np.testing.assert_allclose(newer, expected(8), RTOL)
@@ -131,7 +131,9 @@ def test_prediction_works_on_initial_values(tmp_path, caplog, num_cores):
         estimator = models.make_estimator(tmp_path, num_cores)
         results = list(estimator.predict(features_input_fn(9)))
     assert not np.any([result["outputs"] for result in results])
-    message = f"Could not find trained model in model_dir: {tmp_path}, running initialization to predict."
+    message = (
+        f"Could not find trained model in model_dir: {tmp_path}, running initialization to predict."
+    )
     assert message in [record.getMessage() for record in caplog.records]
 
 

@@ -92,9 +92,7 @@ def test_training_on_no_data_makes_no_steps(tmp_path, caplog, num_cores):
 
     with models.simulation(num_cores):
         models.make_estimator(tmp_path, num_cores).train(no_data)
-    warning = (
-        "Training with estimator made no steps. Perhaps input is empty or misspecified."
-    )
+    warning = "Training with estimator made no steps. Perhaps input is empty or misspecified."
     assert warning in messages(caplog)
     assert models.checkpoint_steps(tmp_path) == [0]
 
@@ -206,13 +204,13 @@ def test_the_same_seed_gives_the_same_run(tmp_path):
         w = tf.get_variable("w", [3, 1])
         noise = tf.random.normal([])
         loss = tf.reduce_mean(tf.square(features["x"] @ w - labels)) + noise
-        train_op = tf.train.GradientDescentOptimizer(0.1).minimize(
-            loss, tf.train.get_global_step()
-        )
+        train_op = tf.train.GradientDescentOptimizer(0.1).minimize(loss, tf.train.get_global_step())
         return tpuest.TPUEstimatorSpec(mode, loss=loss, train_op=train_op)
 
     def run(name, seed):
-        estimator = models.make_estimator(tmp_path / name, model_fn=random_model, tf_random_seed=seed)
+        estimator = models.make_estimator(
+            tmp_path / name, model_fn=random_model, tf_random_seed=seed
+        )
         estimator.train(models.train_input_fn, steps=3)
         return estimator.get_variable_value("w").tolist()
 
@@ -295,9 +293,7 @@ def test_on_cores_the_loss_is_logged_with_the_step_after_the_loop(tmp_path, capl
 
 def test_no_progress_is_logged_where_none_is_wanted(tmp_path, caplog):
     caplog.set_level("INFO", "tensorflow")
-    models.make_estimator(tmp_path, log_step_count_steps=None).train(
-        models.train_input_fn, steps=3
-    )
+    models.make_estimator(tmp_path, log_step_count_steps=None).train(models.train_input_fn, steps=3)
     assert not logged_steps(caplog)
 
 

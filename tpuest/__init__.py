@@ -2,34 +2,31 @@
 
     from tpuest import RunConfig, TPUConfig, TPUEstimator, TPUEstimatorSpec
 
-The names are the original's, letter for letter.
+The names are the original's, letter for letter. `install()` makes the old spellings resolve too.
+Names are imported when they are used: the `tpuest` command starts without TensorFlow.
 """
 
-try:
-    import tensorflow as _tensorflow  # noqa: F401
-except ModuleNotFoundError as _error:
-    if _error.name != "tensorflow":
-        raise
-    from tpuest import errors as _errors
+import importlib as _importlib
 
-    raise _errors.missing_tensorflow() from None
-
-import tensorflow as _tensorflow
-
-from tpuest.config import InputPipelineConfig, RunConfig, TPUConfig
-from tpuest.errors import UnsupportedError
-from tpuest.estimator import Estimator, TPUEstimator
-from tpuest.spec import (
-    BatchConfig,
-    EstimatorSpec,
-    ExportSavedModelApiVersion,
-    ModeKeys,
-    TPUEstimatorSpec,
-    WarmStartSettings,
-)
-from tpuest.topology import simulate_tpu
-
-CrossShardOptimizer = _tensorflow.compat.v1.tpu.CrossShardOptimizer
+_HOMES = {
+    "BatchConfig": "tpuest.spec",
+    "CrossShardOptimizer": "tpuest.compat.tpu",
+    "Estimator": "tpuest.estimator",
+    "EstimatorSpec": "tpuest.spec",
+    "ExportSavedModelApiVersion": "tpuest.spec",
+    "InputPipelineConfig": "tpuest.config",
+    "ModeKeys": "tpuest.spec",
+    "RunConfig": "tpuest.config",
+    "TPUConfig": "tpuest.config",
+    "TPUEstimator": "tpuest.estimator",
+    "TPUEstimatorSpec": "tpuest.spec",
+    "UnsupportedError": "tpuest.errors",
+    "WarmStartSettings": "tpuest.spec",
+    "install": "tpuest.compat.installation",
+    "installed": "tpuest.compat.installation",
+    "simulate_tpu": "tpuest.topology",
+    "uninstall": "tpuest.compat.installation",
+}
 
 __all__ = [
     "BatchConfig",
@@ -45,5 +42,41 @@ __all__ = [
     "TPUEstimatorSpec",
     "UnsupportedError",
     "WarmStartSettings",
+    "install",
+    "installed",
     "simulate_tpu",
+    "uninstall",
 ]
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tpuest' has no attribute {name!r}")
+    try:
+        value = getattr(_importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        from tpuest import errors
+
+        raise errors.missing_tensorflow() from None
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ipython):
+    """Makes the old names resolve in a notebook: `%load_ext tpuest`."""
+    from tpuest.compat import installation
+
+    installation.install()
+
+
+def unload_ipython_extension(ipython):
+    """Takes them back: `%unload_ext tpuest`."""
+    from tpuest.compat import installation
+
+    installation.uninstall()

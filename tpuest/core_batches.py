@@ -76,11 +76,8 @@ class CoreBatches:
         )
         names = list(_named(batch))
         _check_shapes(names, axes, batch_size_may_vary=evaluates)
-        known = (
-            []
-            if rebatched
-            else [t.shape[axis] for (_, t), axis in zip(names, axes) if t.shape[axis]]
-        )
+        sizes_given = [t.shape.as_list()[axis] for (_, t), axis in zip(names, axes)]
+        known = [] if rebatched else [size for size in sizes_given if size]
         batch_size = known[0] if known else expected
         parts = (
             sizes.replicas_per_call
@@ -142,7 +139,7 @@ class CoreBatches:
           The core batches, the rest's tensors, and how many examples the rest has.
         """
         size = self.core_batch_size
-        whole, rest = divmod(int(batch[0].shape[self.axes[0]]), size)
+        whole, rest = divmod(batch[0].shape.as_list()[self.axes[0]], size)
         cut = [tf.split(t, [size] * whole + [rest], axis) for t, axis in zip(batch, self.axes)]
         *chunks, last = [list(parts) for parts in zip(*cut)]
         return chunks, last, rest
@@ -163,7 +160,9 @@ class CoreBatches:
 
     def _core_shape(self, shape, axis):
         return (
-            shape if self.is_broadcast else _with_size(shape, axis, shape[axis] // self.num_parts)
+            shape
+            if self.is_broadcast
+            else _with_size(shape, axis, shape.as_list()[axis] // self.num_parts)
         )
 
     def _cut(self, *batch):
@@ -244,12 +243,13 @@ def _check_shapes(named, axes, batch_size_may_vary):
             raise errors.dynamic_input_shape(argument, key, tensor)
         if tensor.shape.rank == 0:
             raise errors.scalar_input(argument, key, tensor)
-        if tensor.shape[axis] is None and not batch_size_may_vary:
+        if tensor.shape.as_list()[axis] is None and not batch_size_may_vary:
             raise errors.dynamic_input_shape(argument, key, tensor)
 
 
 def _other_dims(shape, axis):
-    return [size for index, size in enumerate(shape) if index != axis]
+    # A list: after tf.disable_v2_behavior() a shape's items are Dimensions, and none of them is None.
+    return [size for index, size in enumerate(shape.as_list()) if index != axis]
 
 
 def _with_size(shape, axis, size):

@@ -238,9 +238,9 @@ def _agreed(node, values):
     if len(values) == 1:
         return values[0]
     message = (
-        f"The cores don't agree on the branch of {node.name}, in which they sum over the cores: on "
-        "a TPU they would wait for each other forever. What decides must not depend on a core's "
-        "own batch; sum it over the cores first."
+        f"The cores do not agree on the branch of {node.name}, in which they sum over the cores: "
+        "on a TPU they would wait for each other forever. What decides must not depend on the "
+        "batch of one core; sum it over the cores first."
     )
     check = tf.debugging.Assert(tf.reduce_all(tf.equal(tf.stack(values), values[0])), [message])
     with tf.control_dependencies([check]):

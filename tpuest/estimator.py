@@ -267,7 +267,7 @@ class Estimator:
             run = calls.Run(compiled, pipeline, path, all_hooks, model_dir=self.model_dir)
             with trace.graph_scope(program.graph):
                 return calls.train(
-                    run, stop, self._iterations(program.topology), self._host_every()
+                    run, stop, self._iterations(program.topology), self._host_every(program)
                 )
 
     def _build(
@@ -376,7 +376,7 @@ class Estimator:
     def _iterations(self, topology: Topology) -> own_hooks.IterationsPerLoop | None:
         return None
 
-    def _host_every(self) -> int:
+    def _host_every(self, program: Program) -> int:
         return 1
 
     def _log_period(self) -> own_hooks.LogPeriod:
@@ -487,8 +487,9 @@ class TPUEstimator(Estimator):
     def _iterations(self, topology: Topology) -> own_hooks.IterationsPerLoop | None:
         return own_hooks.IterationsPerLoop(self._iterations_setting) if topology.on_cores else None
 
-    def _host_every(self) -> int:
-        return self._config.tpu_config.experimental_host_call_every_n_steps
+    def _host_every(self, program: Program) -> int:
+        on_cores = program.topology.on_cores
+        return self._config.tpu_config.experimental_host_call_every_n_steps if on_cores else 1
 
     def _log_period(self) -> own_hooks.LogPeriod:
         size = self._sizes[ModeKeys.TRAIN]

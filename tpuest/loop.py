@@ -593,6 +593,10 @@ def _with_operations_done(built: list) -> list:
     operations = [item for item in built if not isinstance(item, tf.Tensor)]
     if not operations:
         return built
+    if len(operations) == len(built):
+        # Nothing waits for them. TensorFlow finds assignments by itself, not all that a `tf.cond` of TF 1 does.
+        with tf.control_dependencies(operations):
+            tf.compat.v1.get_default_graph().control_outputs.append(tf.no_op())
     with tf.control_dependencies(operations):
         waiting = [tf.identity(item) if isinstance(item, tf.Tensor) else item for item in built]
     return waiting

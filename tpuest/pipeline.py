@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tpuest import _tf, signatures
@@ -171,7 +172,7 @@ def features_and_labels(element: Any, mode: str) -> tuple[Any, Any]:
 def _symbolic_element(result: Any) -> Any:
     """Gives the graph's tensors for one element, by the ops that the original makes: op seeds count them."""
     if not isinstance(result, tf.data.Dataset):
-        return result
+        return tf.nest.map_structure(_as_tensor, result)
     if _is_eager(result):
         return tf.nest.map_structure(_placeholder, result.element_spec)
     return tf.compat.v1.data.make_initializable_iterator(result).get_next()
@@ -181,6 +182,12 @@ def _is_eager(dataset: tf.data.Dataset) -> bool:
     return tf.is_tensor(tf.data.experimental.to_variant(dataset)) and hasattr(
         tf.data.experimental.to_variant(dataset), "numpy"
     )
+
+
+def _as_tensor(leaf: Any) -> Any:
+    """Makes constants of arrays and numbers, which ops of `model_fn` would take all the same."""
+    is_array = isinstance(leaf, (np.ndarray, np.generic, bool, int, float))
+    return tf.convert_to_tensor(leaf) if is_array else leaf
 
 
 def _placeholder(spec: Any) -> Any:

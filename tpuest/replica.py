@@ -330,7 +330,7 @@ def _check_predictions(predictions: Any) -> None:
     if not isinstance(predictions, dict):
         raise TypeError("TPUEstimatorSpec.predictions must be dict of Tensors.")
     for key, tensor in predictions.items():
-        if tensor.shape.rank is None or (tensor.shape.rank and tensor.shape[0] is None):
+        if tensor.shape.rank is None or None in tensor.shape.as_list()[:1]:
             raise errors.dynamic_prediction_shape(key, tensor)
 
 

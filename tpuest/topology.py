@@ -290,10 +290,11 @@ def _simulated_topology(num_cores: int) -> Topology:
 @functools.lru_cache(maxsize=None)
 def _tpu_topology(cluster: Any, num_shards: int | None) -> Topology:
     """Connects to the TPU, once a process for each cluster."""
-    if cluster is None and not tf.config.list_physical_devices("TPU"):
-        raise errors.no_tpu(
-            "a TPU on this machine (tpu='local')", tf.config.list_physical_devices()
-        )
+    # The resolver of old programs is made before anyone knows whether a TPU is wanted.
+    is_nothing = getattr(cluster, "is_nothing", False)
+    if is_nothing or (cluster is None and not tf.config.list_physical_devices("TPU")):
+        looked_for = cluster.looked_for if is_nothing else "a TPU on this machine (tpu='local')"
+        raise errors.no_tpu(looked_for, tf.config.list_physical_devices())
     resolver = cluster or tf.distribute.cluster_resolver.TPUClusterResolver("local")
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)

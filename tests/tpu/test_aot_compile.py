@@ -1,7 +1,5 @@
 """The TPU's own compiler takes the training step of the digits example, no TPU present; needs the `check` extra."""
 
-import tempfile
-
 import pytest
 
 pytest.importorskip("libtpu", reason="needs the `check` extra: jaxlib==0.10.2 libtpu==0.0.42.1")
@@ -27,11 +25,10 @@ NUM_FEATURES = 70_000
 @pytest.fixture(scope="module")
 def estimator():
     digits.FLAGS(["digits"])
-    model_dir = tempfile.mkdtemp()
     return tracing.make_estimator_class(aot.planned_topology(NUM_CORES))(
         digits.model_fn,
-        config=tpuest.RunConfig(model_dir=model_dir),
-        params={"learning_rate": 5e-3, "summary_dir": model_dir},
+        config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY),
+        params={"learning_rate": 5e-3, "summary_dir": tracing.NO_DIRECTORY},
         train_batch_size=digits.TRAIN_BATCH_SIZE,
         eval_batch_size=digits.TEST_BATCH_SIZE,
         predict_batch_size=digits.TEST_BATCH_SIZE,
@@ -96,7 +93,7 @@ def test_a_model_too_large_is_refused_with_the_compilers_words():
 
     large = tracing.make_estimator_class(aot.planned_topology(NUM_CORES))(
         model_fn,
-        config=tpuest.RunConfig(model_dir=tempfile.mkdtemp()),
+        config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY),
         train_batch_size=2**16 * NUM_CORES,
     )
     with pytest.raises(aot.CompilerRefusedError, match="(?i)memory|HBM"):

@@ -3,7 +3,6 @@
 import collections
 import functools
 import re
-import tempfile
 from pathlib import Path
 
 import fake_tpu
@@ -223,7 +222,7 @@ def on_host():
 
     estimator = tracing.make_estimator_class(tracing.fake_topology(NUM_CORES))(
         model_that_uses_the_host,
-        model_dir=tempfile.mkdtemp(),
+        model_dir=tracing.NO_DIRECTORY,
         config=tpuest.RunConfig(),
         train_batch_size=16,
     )

@@ -28,7 +28,9 @@ class TPUClusterResolver(_Resolver):
     for `use_tpu=False` goes on.
     """
 
-    def __init__(self, tpu: Any = None, zone: Any = None, project: Any = None, *args: Any, **kwargs: Any):
+    def __init__(
+        self, tpu: Any = None, zone: Any = None, project: Any = None, *args: Any, **kwargs: Any
+    ):
         """Looks for the TPU.
 
         Args:

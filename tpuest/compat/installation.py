@@ -17,14 +17,9 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from tpuest.compat import table, trace
+from tpuest.compat import api, table, trace
 from tpuest.compat.modules import ModuleTree, OldModuleFinder, resolve
 
-# Each is a module object of its own, in TensorFlow 2.21.
-_ROOTS = ("", "compat.v1", "compat.v2", "compat.v1.compat.v1", "compat.v1.compat.v2",
-          "compat.v2.compat.v1", "compat.v2.compat.v2")  # fmt: skip
-# Their submodules are shared by API version.
-_COPIES = ("", "compat.v1", "compat.v2")
 _ABSENT = object()
 
 
@@ -108,16 +103,14 @@ def _forget(made: dict[str, types.ModuleType]) -> None:
 def _set_on_roots(undo: contextlib.ExitStack) -> None:
     contrib = importlib.import_module("tensorflow.contrib")
     estimator = importlib.import_module("tensorflow.estimator")
-    for root in _ROOTS:
-        module = _api(root)
-        _set(undo, module, "contrib", contrib)
-        _set(undo, module, "estimator", estimator)
+    for root in api.roots():
+        _set(undo, root, "contrib", contrib)
+        _set(undo, root, "estimator", estimator)
 
 
 def _replace_api(undo: contextlib.ExitStack) -> None:
     for (path, name), target in table.REPLACED.items():
-        for copy in _COPIES:
-            module = _api(f"{copy}.{path}" if copy else path)
+        for module in api.modules(path):
             if hasattr(module, name):
                 _set(undo, module, name, resolve(target, name))
 
@@ -134,12 +127,6 @@ def _put_back_private_names(undo: contextlib.ExitStack) -> None:
 def _replace_layers(undo: contextlib.ExitStack) -> None:
     if not trace.keras_serves_layers():
         undo.enter_context(trace.keras_free_layers())
-
-
-def _api(path: str) -> types.ModuleType:
-    """Gives a module of TensorFlow's public API by its path below `tensorflow`."""
-    root = importlib.import_module("tensorflow")
-    return functools.reduce(getattr, path.split("."), root) if path else root
 
 
 def _set(undo: contextlib.ExitStack, module: types.ModuleType, name: str, value: Any) -> None:

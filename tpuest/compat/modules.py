@@ -106,20 +106,15 @@ class ModuleTree:
         below = f"{path}.{name}"
         if below in self.paths:
             return importlib.import_module(below)
-        missing = None
         for stand_in in self.stand_ins.get(path, ()):
             try:
-                return getattr(importlib.import_module(stand_in), name)
+                return getattr(import_alias(stand_in, public_name(below)), name)
             except AttributeError:
                 continue
-            except ModuleNotFoundError as error:
-                missing = error
-        raise self.unknown(below, missing)
+        raise self.unknown(below)
 
-    def unknown(self, path: str, missing: Exception | None = None) -> UnsupportedAttributeError:
+    def unknown(self, path: str) -> UnsupportedAttributeError:
         """Says that an old name isn't carried, with the advice nearest to it."""
-        if missing is not None:
-            return UnsupportedAttributeError(public_name(path), str(missing))
         return UnsupportedAttributeError(public_name(path), self.advice_for(path))
 
     def advice_for(self, path: str) -> str:
@@ -140,9 +135,11 @@ class ModuleTree:
                 yield name
         prefix = f"{path}."
         for below in self.paths:
-            if below.startswith(prefix) and "." not in below[len(prefix) :]:
-                if below not in self.aliases or _is_installed(self.aliases[below]):
-                    yield below[len(prefix) :]
+            name = below.removeprefix(prefix)
+            if name == below or "." in name:
+                continue
+            if below not in self.aliases or _is_installed(self.aliases[below]):
+                yield name
         for stand_in in self.stand_ins.get(path, ()):
             if _is_installed(stand_in):
                 yield from _public_names(importlib.import_module(stand_in))

@@ -121,9 +121,7 @@ _TPU_FUNCTIONS = {
         "shard",
         "shutdown_system",
     ),
-    **_rows(
-        f"{V1}:tpu", "CrossShardOptimizer", "bfloat16_scope", "core", "outside_compilation"
-    ),
+    **_rows(f"{V1}:tpu", "CrossShardOptimizer", "bfloat16_scope", "core", "outside_compilation"),
 }
 
 _CONTRIB_TPU = {
@@ -148,7 +146,9 @@ _CONTRIB_TPU = {
     "AsyncCheckpointSaverHook": "tpuest.compat.tpu_hooks:AsyncCheckpointSaverHook",
     "TPUDistributionStrategy": "tensorflow:distribute.TPUStrategy",
     "export_estimator_savedmodel": _EXPORT,
-    "keras_to_tpu_model": Advice("Compile the Keras model in the scope of a tf.distribute.TPUStrategy."),
+    "keras_to_tpu_model": Advice(
+        "Compile the Keras model in the scope of a tf.distribute.TPUStrategy."
+    ),
     "profiler": "tensorflow:profiler.experimental",
 }
 
@@ -274,7 +274,10 @@ _FRAMEWORK = {
         "deprecated_args",
     ),
     **_rows(
-        "tensorflow.python.framework.smart_cond:", "smart_case", "smart_cond", "smart_constant_value"
+        "tensorflow.python.framework.smart_cond:",
+        "smart_case",
+        "smart_cond",
+        "smart_constant_value",
     ),
     **_rows("tensorflow.python.framework.tensor_spec:", "BoundedTensorSpec"),
     "RecordInput": "tensorflow.python.ops.data_flow_ops:RecordInput",
@@ -451,7 +454,9 @@ ROWS: dict[str, dict[str, str]] = {
     # The rest of tf.contrib
     "tensorflow.contrib": {},
     "tensorflow.contrib.cloud": {
-        "BigtableClient": Advice("Read the data from files: tf.data.TFRecordDataset, gs:// paths too."),
+        "BigtableClient": Advice(
+            "Read the data from files: tf.data.TFRecordDataset, gs:// paths too."
+        ),
         "BigQueryReader": Advice("Use tensorflow_io, or export the table to files."),
     },
     "tensorflow.contrib.cluster_resolver": {
@@ -494,8 +499,16 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "tensorflow.contrib.eager": {
         **_rows(
-            f"{V1}:", "GradientTape", "Variable", "enable_eager_execution", "executing_eagerly",
-            "custom_gradient", "TensorSpec", "make_template", "py_func", "function",
+            f"{V1}:",
+            "GradientTape",
+            "Variable",
+            "enable_eager_execution",
+            "executing_eagerly",
+            "custom_gradient",
+            "TensorSpec",
+            "make_template",
+            "py_func",
+            "function",
         ),
         "defun": f"{V1}:function",
         "metrics": "tensorflow.contrib.eager.python.tfe:metrics",
@@ -510,7 +523,9 @@ ROWS: dict[str, dict[str, str]] = {
         "add_metrics": Advice("Return the metrics from model_fn, in eval_metric_ops."),
         "clip_gradients_by_norm": "tpuest.compat.optimizers:clip_gradients_by_norm",
         "build_raw_supervised_input_receiver_fn": _EXPORT,
-        "TowerOptimizer": Advice("Pass the optimizer itself; on cores use tf.tpu.CrossShardOptimizer."),
+        "TowerOptimizer": Advice(
+            "Pass the optimizer itself; on cores use tf.tpu.CrossShardOptimizer."
+        ),
         "replicate_model_fn": Advice("Pass model_fn itself to TPUEstimator."),
     },
     "tensorflow.contrib.framework": _FRAMEWORK,
@@ -836,7 +851,10 @@ MOVED: dict[tuple[str, str], str] = {
     ("tensorflow.python.framework.ops", "register_tensor_conversion_function"): (
         "tensorflow:register_tensor_conversion_function"
     ),
-    ("tensorflow.python.framework.ops", "convert_to_tensor"): "tensorflow.compat.v1:convert_to_tensor",
+    (
+        "tensorflow.python.framework.ops",
+        "convert_to_tensor",
+    ): "tensorflow.compat.v1:convert_to_tensor",
     ("tensorflow.python.ops.array_ops", "stack"): "tensorflow.python.ops.array_ops_stack:stack",
     ("tensorflow.python.ops.array_ops", "unstack"): "tensorflow.python.ops.array_ops_stack:unstack",
     ("tensorflow.python.ops.control_flow_ops", "Assert"): "tensorflow.compat.v1:Assert",

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from tpuest import _tf
 
+CrossShardOptimizer = tf.compat.v1.tpu.CrossShardOptimizer
+
 
 def cross_replica_sum(x: Any, group_assignment: Any = None, name: str | None = None) -> tf.Tensor:
     """Sums a tensor over the replicas that `model_fn` runs on; alone, gives the tensor."""

@@ -77,16 +77,18 @@ def keras_serves_layers() -> bool:
 @contextlib.contextmanager
 def keras_free_layers() -> Iterator[None]:
     """Puts tpuest's layers where `tf.compat.v1.layers` has Keras's, which refuse to work with Keras 3."""
-    from tpuest.compat import layers  # only now: programs without layers need not load them
+    from tpuest.compat import api, layers  # only now: programs without layers need not load them
 
-    # Not setattr: the attribute is a lazy module, and loading it is what fails.
-    names = vars(tf.compat.v1.layers)
     ours = {name: getattr(layers, name) for name in layers.__all__}
-    before = {name: names[name] for name in ours if name in names}
-    names.update(ours)
+    # Not setattr: the attribute is a lazy module, and loading it is what fails.
+    copies = [vars(module) for module in api.modules("layers")]
+    before = [{name: names[name] for name in ours if name in names} for names in copies]
+    for names in copies:
+        names.update(ours)
     try:
         yield
     finally:
-        for name in ours:
-            del names[name]
-        names.update(before)
+        for names, previous in zip(copies, before, strict=True):
+            for name in ours:
+                del names[name]
+            names.update(previous)
