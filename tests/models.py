@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
 import tpuest
 from tpuest import ModeKeys, TPUEstimatorSpec
 
@@ -56,7 +57,15 @@ def linear_model(extra=None, calls=None, metric_fn=None, learning_rate=0.1, pred
             optimizer = tf.tpu.CrossShardOptimizer(optimizer)
         gradients = optimizer.compute_gradients(loss, [w, b])
         train_op = optimizer.apply_gradients(gradients, tf.train.get_global_step())
-        tensors = dict(mode=mode, loss=loss, outputs=outputs, labels=labels, w=w, b=b, x=x)
+        tensors = {
+            "mode": mode,
+            "loss": loss,
+            "outputs": outputs,
+            "labels": labels,
+            "w": w,
+            "b": b,
+            "x": x,
+        }
         fields = {
             "loss": loss,
             "train_op": train_op,

@@ -3,13 +3,13 @@
 import os
 import time
 
+import models
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from tpuest import WarmStartSettings
-
-import models
 from models import CPU, TWO_CORES
+
+from tpuest import WarmStartSettings
 
 # float32 sums in another order.
 RTOL = 1e-5
@@ -163,16 +163,16 @@ def test_local_init_op_of_a_scaffold_runs_at_each_call(tmp_path):
         local_init_op = tf.group(tf.train.Scaffold.default_local_init_op(), counter.assign(5.0))
         return tf.train.Scaffold(local_init_op=local_init_op)
 
-    class Read(tf.train.SessionRunHook):
-        values = []
+    values = []
 
+    class Read(tf.train.SessionRunHook):
         def after_create_session(self, session, coord):
-            self.values.append(float(session.run("counter:0")))
+            values.append(float(session.run("counter:0")))
 
     estimator = models.make_estimator(tmp_path, model_fn=scaffold_model(make_scaffold))
     for _ in range(2):
         estimator.train(models.train_input_fn, steps=1, hooks=[Read()])
-    assert Read.values == [5, 5]
+    assert values == [5, 5]
 
 
 def test_ready_op_of_a_scaffold_is_asked(tmp_path):

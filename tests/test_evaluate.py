@@ -1,13 +1,13 @@
 """Evaluation: of how much data, of which values, and what is written about it."""
 
+import models
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES, X, Y
+
 import tpuest
 from tpuest import TPUEstimatorSpec
-
-import models
-from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES, X, Y
 
 # float32 sums in another order.
 RTOL = 1e-5

@@ -2,13 +2,13 @@
 
 import re
 
+import models
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-import tpuest
-
-import models
 from models import CPU, TWO_CORES
+
+import tpuest
 
 # float32 sums in another order.
 RTOL = 1e-5

@@ -3,13 +3,13 @@
 import gc
 import threading
 
+import models
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from tpuest import ModeKeys, TPUEstimatorSpec
-
-import models
 from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES, X
+
+from tpuest import ModeKeys, TPUEstimatorSpec
 
 # float32 sums in another order.
 RTOL = 1e-5

@@ -4,14 +4,14 @@ import os
 import subprocess
 import sys
 
+import models
 import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
-import tpuest
-
-import models
 from models import CPU, TWO_CORES
+
+import tpuest
 
 # float32 sums in another order.
 RTOL = 1e-5
@@ -177,11 +177,10 @@ def host_call_model(directory, max_queue=10, every=1):
         def host_call_fn(global_step, loss):
             step = global_step[0]
             writer = tf2.summary.create_file_writer(directory, max_queue=max_queue)
-            with writer.as_default():
-                with tf2.summary.record_if(tf.equal(step % every, 0)):
-                    tf2.summary.scalar("host_loss", loss[0], step=step)
-                    tf2.summary.scalar("host_step", step, step=step)
-                    return tf.summary.all_v2_summary_ops()
+            with writer.as_default(), tf2.summary.record_if(tf.equal(step % every, 0)):
+                tf2.summary.scalar("host_loss", loss[0], step=step)
+                tf2.summary.scalar("host_step", step, step=step)
+                return tf.summary.all_v2_summary_ops()
 
         global_step = tf.reshape(tf.train.get_global_step(), [1])
         return {"host_call": (host_call_fn, [global_step, tf.reshape(loss, [1])])}

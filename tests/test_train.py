@@ -2,13 +2,13 @@
 
 import re
 
+import models
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-import tpuest
-
-import models
 from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES
+
+import tpuest
 
 # float32 sums in another order.
 RTOL = 1e-5
@@ -260,13 +260,13 @@ def test_training_tells_of_its_progress_in_the_originals_words(tmp_path, caplog,
             tmp_path, num_cores, log_step_count_steps=2, iterations_per_loop=2
         ).train(models.train_input_fn, steps=6)
     log = "\n".join(messages(caplog))
-    assert re.search(r"^loss = [\d.]+, step = \d+$", log, re.M)
-    assert re.search(r"^loss = [\d.]+, step = \d+ \([\d.]+ sec\)$", log, re.M)
-    assert re.search(r"^global_step/sec: [\d.]+$", log, re.M)
-    assert re.search(r"^examples/sec: [\d.]+$", log, re.M)
-    assert re.search(r"^Saving checkpoints for 0 into .*model\.ckpt\.$", log, re.M)
-    assert re.search(r"^Saving checkpoints for 6 into .*model\.ckpt\.$", log, re.M)
-    assert re.search(r"^Loss for final step: [\d.]+\.$", log, re.M)
+    assert re.search(r"^loss = [\d.]+, step = \d+$", log, re.MULTILINE)
+    assert re.search(r"^loss = [\d.]+, step = \d+ \([\d.]+ sec\)$", log, re.MULTILINE)
+    assert re.search(r"^global_step/sec: [\d.]+$", log, re.MULTILINE)
+    assert re.search(r"^examples/sec: [\d.]+$", log, re.MULTILINE)
+    assert re.search(r"^Saving checkpoints for 0 into .*model\.ckpt\.$", log, re.MULTILINE)
+    assert re.search(r"^Saving checkpoints for 6 into .*model\.ckpt\.$", log, re.MULTILINE)
+    assert re.search(r"^Loss for final step: [\d.]+\.$", log, re.MULTILINE)
 
 
 def logged_steps(caplog):

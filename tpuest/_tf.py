@@ -125,9 +125,15 @@ def xla_all_reduce(tensor, groups):
     return gen_xla_ops.xla_all_reduce(tensor, groups, reduce_op="Add", mode="CrossReplica")
 
 
+# compat.lookup: index_table_from_tensor, and the hash of words out of the vocabulary, have no public name.
+from tensorflow.python.ops import lookup_ops  # noqa: F401
+
+# compat.contrib_metrics: variables of a metric, as those of tf.metrics.
+from tensorflow.python.ops.metrics_impl import metric_variable  # noqa: F401
+
 # compat.tpu: the sum over cores as TensorFlow builds it, and whether model_fn is being built for cores.
-from tensorflow.python.tpu.ops.tpu_ops import cross_replica_sum  # noqa: E402, F401
-from tensorflow.python.tpu.tpu_function import get_tpu_context  # noqa: E402
+from tensorflow.python.tpu.ops.tpu_ops import cross_replica_sum  # noqa: F401
+from tensorflow.python.tpu.tpu_function import get_tpu_context
 
 
 def number_of_shards():

@@ -111,6 +111,21 @@ def dynamic_prediction_shape(key: str, tensor: object) -> ValueError:
     )
 
 
+def captured_core_tensor(function: str, operation: object) -> ValueError:
+    """Says that a function of the host uses a tensor of `model_fn` that it wasn't given.
+
+    Args:
+      function: 'scaffold_fn', 'eval_metrics' or 'host_call'.
+      operation: the `tf.Operation` that does.
+    """
+    return ValueError(
+        f"Inside {function}: Op {operation.name} ({operation.type}) depends on TPU computation, "
+        "which is not allowed: it runs on the host, where tensors of model_fn have no value. "
+        "Pass the tensor along with the function: `eval_metrics=(metric_fn, [labels, logits])`, "
+        "`host_call=(function, [tensor])`; a scaffold_fn can use none."
+    )
+
+
 def no_tpu(looked_for: str, found: Iterable[object]) -> RuntimeError:
     """Says that `use_tpu=True` met neither a TPU nor a simulation.
 

@@ -326,7 +326,8 @@ class CompiledProgram:
         operations = [graph.get_operation_by_name(name) for name in closure]
         checks = self.program.source.functions_with("Assert")
         host_only = set()
-        for op in operations:  # in the order of creation: what takes a string or a writer comes after it
+        # In the order of creation: what takes a string or a writer comes after it.
+        for op in operations:
             if _is_host_only(op, checks) or any(t.op.name in host_only for t in op.inputs):
                 host_only.add(op.name)
         if not host_only:
@@ -396,8 +397,9 @@ class CompiledProgram:
         """Gives what stands for the variables, and for what is fed, of one replica."""
         nodes = self.program.source.nodes()
         closure = self.program.source.closure(targets, leaves)
+        variables = [name for name in closure if nodes[name].op == "VarHandleOp"]
         return {
-            **{f"{n}:0": self.handle(n, replica_id) for n in closure if nodes[n].op == "VarHandleOp"},
+            **{f"{name}:0": self.handle(name, replica_id) for name in variables},
             **{name: value for name, value in self._fed.items() if producer_name(name) in closure},
         }
 

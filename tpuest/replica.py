@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -186,7 +186,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
       RuntimeError: on cores, evaluation or prediction gives no `TPUEstimatorSpec`.
       TypeError: on cores, predictions aren't a dict.
     """
-    host = _Host(call.topology, call.batch_sizes.is_broadcast)
+    host = _Host(call.topology, call.batch_sizes.is_broadcast, pipeline)
     with contextlib.ExitStack() as scope:
         if call.mode == ModeKeys.TRAIN and call.config.model_dir:
             scope.enter_context(version_2_summaries(call.config.model_dir))
@@ -220,9 +220,10 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
 class _Host:
     """Builds the host's part: on placeholders on cores, on the model's own tensors elsewhere."""
 
-    def __init__(self, topology: Topology, is_broadcast: bool):
+    def __init__(self, topology: Topology, is_broadcast: bool, pipeline: InputPipeline):
         self._topology = topology
         self._is_broadcast = is_broadcast
+        self._batch = pipeline.inputs()
         self.inputs: list[HostInput] = []
 
     def gather(self, structure: Any) -> Any:
@@ -233,7 +234,29 @@ class _Host:
 
     def call(self, name: str, host_call: Any) -> Any:
         function, tensors = host_call
-        return call_host_function(name, (function, self.gather(tensors)))
+        gathered = self.gather(tensors)
+        with self.apart(name):
+            return call_host_function(name, (function, gathered))
+
+    @contextlib.contextmanager
+    def apart(self, name: str) -> Iterator[None]:
+        """Refuses operations that use what a core computed without being given it.
+
+        Raises:
+          ValueError: there is one.
+        """
+        graph = tf.compat.v1.get_default_graph()
+        num_before = len(graph.get_operations())
+        yield
+        if not self._topology.on_cores:
+            return
+        operations = graph.get_operations()
+        of_cores = {tensor.op.name for tensor in self._batch}
+        for index, operation in enumerate(operations):
+            if any(tensor.op.name in of_cores for tensor in operation.inputs):
+                of_cores.add(operation.name)
+                if index >= num_before:
+                    raise errors.captured_core_tensor(name, operation)
 
     def _gather_one(self, tensor: Any) -> tf.Tensor:
         tensor = tf.convert_to_tensor(tensor)
@@ -261,9 +284,10 @@ def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
         eval_metric_ops = metrics.trace_metrics(lambda: spec.eval_metric_ops)
     if is_tpu_spec and spec.host_call is not None:
         host_ops = host.call("host_call", spec.host_call)
-    scaffold = (
-        spec.scaffold_fn() if is_tpu_spec and spec.scaffold_fn else getattr(spec, "scaffold", None)
-    )
+    scaffold = getattr(spec, "scaffold", None)
+    if is_tpu_spec and spec.scaffold_fn:
+        with host.apart("scaffold_fn"):
+            scaffold = spec.scaffold_fn()
     is_prediction = spec.mode == ModeKeys.PREDICT
     loss = host.gather(spec.loss)
     return {

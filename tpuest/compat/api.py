@@ -12,7 +12,6 @@ import sys
 import types
 from collections.abc import Iterator
 
-
 _IMPORTABLE = ("tensorflow", "tensorflow.compat.v1", "tensorflow.compat.v2")
 _ROOT = re.compile(r"tensorflow(\._api\.v2)?(\.compat\.v[12])*")
 

@@ -41,7 +41,7 @@ class ErrorRendezvous:
         """Notes an error of the block instead of raising it."""
         try:
             yield
-        except Exception as error:  # The rendezvous decides which thread's error is raised.
+        except Exception as error:  # noqa: BLE001  # Which thread's error is raised is decided later.
             self.record_error(source, (type(error), error, error.__traceback__), session)
 
     def raise_errors(self, timeout_sec: int = 0) -> None:

@@ -47,7 +47,9 @@ class HParams:
           ValueError: `hparam_def` is given, a name is taken, or a list is empty.
         """
         if hparam_def is not None:
-            raise ValueError("hparam_def isn't supported by tpuest: pass the values as keyword arguments.")
+            raise ValueError(
+                "hparam_def isn't supported by tpuest: pass the values as keyword arguments."
+            )
         self._hparam_types: dict[str, tuple[type, bool]] = {}
         self._model_structure = model_structure
         for name, value in kwargs.items():
@@ -116,9 +118,7 @@ class HParams:
     def get_model_structure(self) -> Any:
         return self._model_structure
 
-    def to_json(
-        self, indent: Any = None, separators: Any = None, sort_keys: bool = False
-    ) -> str:
+    def to_json(self, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
         """Writes the parameters as JSON, functions left out."""
         plain = {
             name: value if isinstance(value, (list, *_PLAIN_KINDS)) else repr(value)
@@ -219,7 +219,9 @@ def _take(found: dict, match: re.Match, name: str, kind: type, values: str) -> N
 
 def _read(name: str, kind: type, text: str, values: str) -> Any:
     text = text.strip()
-    failure = ValueError(f"Could not parse hparam {name!r} of type {kind.__name__!r} with value {text!r} in {values}")
+    failure = ValueError(
+        f"Could not parse hparam {name!r} of type {kind.__name__!r} with value {text!r} in {values}"
+    )
     if kind is bool:
         if text in ("true", "True"):
             return True
@@ -241,9 +243,7 @@ def _cast(name: str, kind: type, value: Any) -> Any:
     Raises:
       ValueError: it would change the value.
     """
-    failure = ValueError(
-        f"Could not cast hparam {name!r} of type {kind!r} from value {value!r}"
-    )
+    failure = ValueError(f"Could not cast hparam {name!r} of type {kind!r} from value {value!r}")
     if kind is type(None) or value is None:
         return value
     if issubclass(kind, (str, bytes)) != isinstance(value, (str, bytes)):

@@ -43,7 +43,7 @@ def install() -> None:
     with contextlib.ExitStack() as undo:
         _add_finders(undo)
         _set_on_roots(undo)
-        _replace_api(undo)
+        _replace_api(undo, table.REPLACED)
         _put_back_private_names(undo)
         _replace_layers(undo)
         _installation.undo = undo.pop_all()
@@ -108,10 +108,10 @@ def _set_on_roots(undo: contextlib.ExitStack) -> None:
         _set(undo, root, "estimator", estimator)
 
 
-def _replace_api(undo: contextlib.ExitStack) -> None:
-    for (path, name), target in table.REPLACED.items():
+def _replace_api(undo: contextlib.ExitStack, replaced: dict[tuple[str, str], str]) -> None:
+    for (path, name), target in replaced.items():
         for module in api.modules(path):
-            if hasattr(module, name):
+            if name in dir(module):
                 _set(undo, module, name, resolve(target, name))
 
 
@@ -125,8 +125,19 @@ def _put_back_private_names(undo: contextlib.ExitStack) -> None:
 
 
 def _replace_layers(undo: contextlib.ExitStack) -> None:
-    if not trace.keras_serves_layers():
+    keras_serves = trace.keras_serves_layers()
+    if not keras_serves:
         undo.enter_context(trace.keras_free_layers())
+        _replace_api(undo, table.KERAS_FREE)
+    home = "tf_keras.src.legacy_tf_layers.normalization" if keras_serves else "tpuest.compat.layers"
+
+    def find(name: str) -> Any:
+        if name not in table.NORMALIZATION_NAMES:
+            raise AttributeError(f"module {table.NORMALIZATION!r} has no attribute {name!r}")
+        return resolve(f"{home}:{table.NORMALIZATION_NAMES[name]}", name)
+
+    # To remove when TensorFlow looks for it in tf_keras.src.
+    _set(undo, importlib.import_module(table.NORMALIZATION), "__getattr__", find)
 
 
 def _set(undo: contextlib.ExitStack, module: types.ModuleType, name: str, value: Any) -> None:

@@ -84,7 +84,9 @@ class IterationCountEstimator:
           ValueError: `total_secs` isn't positive.
         """
         if total_secs <= 0:
-            raise ValueError(f"Invalid `total_secs`. It must be positive number. Actual:{total_secs}")
+            raise ValueError(
+                f"Invalid `total_secs`. It must be positive number. Actual:{total_secs}"
+            )
         if not self._buffer_wheel:
             return self._min_iterations
         is_near = self._diff_less_than_percentage(

@@ -91,6 +91,13 @@ class DecoupledWeightDecayExtension:
             return tf.no_op()
         return variable.assign_sub(self._weight_decay_tensor * variable).op
 
+    def _decayed_rows(self, variable: Any, indices: Any) -> tf.Operation:
+        """Decays the rows that are in a sparse gradient; the others stay."""
+        if not self._is_decayed(variable):
+            return tf.no_op()
+        change = self._weight_decay_tensor * tf.gather(variable, indices)
+        return tf.compat.v1.scatter_sub(variable, indices, change).op
+
     def _prepare(self) -> None:
         weight_decay = self._weight_decay
         if callable(weight_decay):
@@ -107,11 +114,11 @@ class DecoupledWeightDecayExtension:
             return super()._resource_apply_dense(grad, var)
 
     def _apply_sparse(self, grad: Any, var: Any) -> Any:
-        with tf.control_dependencies([self._decayed(var)]):
+        with tf.control_dependencies([self._decayed_rows(var, grad.indices)]):
             return super()._apply_sparse(grad, var)
 
     def _resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
-        with tf.control_dependencies([self._decayed(var)]):
+        with tf.control_dependencies([self._decayed_rows(var, indices)]):
             return super()._resource_apply_sparse(grad, var, indices)
 
 
@@ -197,13 +204,19 @@ class LazyAdamOptimizer(_train.AdamOptimizer):
             tf.compat.v1.scatter_update(m, indices, new_m, use_locking=self._use_locking),
             tf.compat.v1.scatter_update(v, indices, new_v, use_locking=self._use_locking),
             tf.compat.v1.scatter_sub(
-                var, indices, rate * new_m / (tf.sqrt(new_v) + epsilon), use_locking=self._use_locking
+                var,
+                indices,
+                rate * new_m / (tf.sqrt(new_v) + epsilon),
+                use_locking=self._use_locking,
             ),
         )
 
 
 class LARSOptimizer(_train.Optimizer):
-    """Layer-wise adaptive rate scaling (https://arxiv.org/abs/1708.03888)."""
+    """Layer-wise adaptive rate scaling (https://arxiv.org/abs/1708.03888).
+
+    The momentum gathers gradients that are already scaled.
+    """
 
     def __init__(
         self,
@@ -249,12 +262,14 @@ class LARSOptimizer(_train.Optimizer):
 
     def compute_lr(self, grad: Any, var: Any) -> tuple[Any, Any]:
         """Gives the variable's own rate, and its gradient with weight decay."""
-        rate = self._learning_rate
+        rate = self._learning_rate_tensor
         if self._skip_list is not None and any(part in var.name for part in self._skip_list):
             return rate, grad
         weight_norm, gradient_norm = tf.norm(var, ord=2), tf.norm(grad, ord=2)
-        ratio = self._eeta * weight_norm / (
-            gradient_norm + self._weight_decay * weight_norm + self._epsilon
+        ratio = (
+            self._eeta
+            * weight_norm
+            / (gradient_norm + self._weight_decay * weight_norm + self._epsilon)
         )
         is_usable = tf.greater(weight_norm, 0) & tf.greater(gradient_norm, 0)
         return rate * tf.where(is_usable, ratio, 1.0), grad + self._weight_decay * var
@@ -264,9 +279,9 @@ class LARSOptimizer(_train.Optimizer):
         return tf.raw_ops.ApplyMomentum(
             var=var,
             accum=self.get_slot(var, "momentum"),
-            lr=tf.cast(rate, var.dtype.base_dtype),
-            grad=grad,
-            momentum=tf.cast(self._momentum, var.dtype.base_dtype),
+            lr=tf.ones([], var.dtype.base_dtype),
+            grad=grad * tf.cast(rate, grad.dtype),
+            momentum=tf.cast(self._momentum_tensor, var.dtype.base_dtype),
             use_locking=False,
             use_nesterov=self._use_nesterov,
         ).op
@@ -276,9 +291,9 @@ class LARSOptimizer(_train.Optimizer):
         return tf.raw_ops.ResourceApplyMomentum(
             var=var.handle,
             accum=self.get_slot(var, "momentum").handle,
-            lr=tf.cast(rate, var.dtype.base_dtype),
-            grad=grad,
-            momentum=tf.cast(self._momentum, var.dtype.base_dtype),
+            lr=tf.ones([], var.dtype.base_dtype),
+            grad=grad * tf.cast(rate, grad.dtype),
+            momentum=tf.cast(self._momentum_tensor, var.dtype.base_dtype),
             use_locking=False,
             use_nesterov=self._use_nesterov,
         )
@@ -301,7 +316,9 @@ class _ClippingOptimizer(_train.Optimizer):
     def compute_gradients(self, *args: Any, **kwargs: Any) -> Any:
         return self._optimizer.compute_gradients(*args, **kwargs)
 
-    def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Any = None) -> Any:
+    def apply_gradients(
+        self, grads_and_vars: Any, global_step: Any = None, name: Any = None
+    ) -> Any:
         return self._optimizer.apply_gradients(
             self._clip(list(grads_and_vars)), global_step=global_step, name=name
         )
@@ -330,7 +347,9 @@ def clip_gradients_by_norm(optimizer: Any, clip_norm: float) -> _train.Optimizer
 
 def clip_gradients_by_global_norm(gradients_variables: Any, clip_norm: float = 20.0) -> list:
     """Scales gradients so that their common norm is at most `clip_norm`; leaves out those without."""
-    gradients, variables = zip(*[(g, v) for g, v in gradients_variables if g is not None], strict=True)
+    gradients, variables = zip(
+        *[(g, v) for g, v in gradients_variables if g is not None], strict=True
+    )
     clipped, _ = tf.clip_by_global_norm(gradients, clip_norm)
     return list(zip(clipped, variables, strict=True))
 

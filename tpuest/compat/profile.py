@@ -11,7 +11,7 @@ class ProfileContext:
     def __init__(self, profile_dir: str, *args: Any, **kwargs: Any):
         self.profile_dir = profile_dir
 
-    def __enter__(self) -> ProfileContext:
+    def __enter__(self):
         return self
 
     def __exit__(self, *exception: object) -> None:

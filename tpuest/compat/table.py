@@ -303,6 +303,13 @@ _LOOKUP_V1 = f"{V1}:lookup"
 _ORIGINAL = "tensorflow_estimator.python.estimator"
 
 ROWS: dict[str, dict[str, str]] = {
+    # tf.nn.rnn_cell without Keras: see KERAS_FREE
+    "tensorflow.nn.rnn_cell": {
+        **_rows(
+            "tensorflow.python.keras.layers.legacy_rnn.rnn_cell_impl:",
+            *_RNN_CELLS,
+        ),
+    },
     # tf.estimator
     "tensorflow.estimator": {
         **_HOOKS,
@@ -490,7 +497,7 @@ ROWS: dict[str, dict[str, str]] = {
         ),
         "CollectiveAllReduceStrategy": f"{V1}:distribute.experimental.MultiWorkerMirroredStrategy",
         "CrossDeviceOps": f"{V1}:distribute.CrossDeviceOps",
-        "DistributeConfig": "tpuest.run_config:DistributeConfig",
+        "DistributeConfig": Advice("Pass RunConfig(train_distribute=..., eval_distribute=...)."),
         "DistributionStrategy": f"{V1}:distribute.Strategy",
         "ParameterServerStrategy": f"{V1}:distribute.experimental.ParameterServerStrategy",
         "TPUStrategy": f"{V1}:distribute.experimental.TPUStrategy",
@@ -601,9 +608,7 @@ ROWS: dict[str, dict[str, str]] = {
             "MutableDenseHashTable",
             "MutableHashTable",
             "index_table_from_tensor",
-            "index_to_string",
             "string_to_index",
-            "string_to_index_table_from_file",
             "string_to_index_table_from_tensor",
         ),
     },
@@ -760,7 +765,6 @@ ALIASES: dict[str, str] = {
     "tensorflow.contrib.eager.python.tfe.metrics": "tensorflow.contrib.eager.python.metrics",
     "tensorflow.contrib.keras": "tensorflow.keras",
     "tensorflow.contrib.layers.python.layers": "tf_slim.layers",
-    "tensorflow.contrib.layers.python.ops.sparse_ops": "tf_slim.ops.sparse_ops",
     "tensorflow.contrib.metrics.python.ops.metric_ops": "tensorflow.contrib.metrics",
     "tensorflow.contrib.opt.python.training.lars_optimizer": "tensorflow.contrib.opt",
     "tensorflow.contrib.opt.python.training.lazy_adam_optimizer": "tensorflow.contrib.opt",
@@ -819,6 +823,7 @@ IF_GONE = (
 )
 # Modules that no TensorFlow has any more, and a package that no longer imports.
 GONE = (
+    "tensorflow.nn.rnn_cell",
     "tensorflow.contrib",
     "tensorflow.estimator",
     "tensorflow.compat.v1.estimator",
@@ -826,6 +831,18 @@ GONE = (
     "tensorflow.python.estimator",
     "tensorflow_estimator",
 )
+
+# Where Keras 3 is in use, in every copy of the API: (module below the API's root, name) to module.
+KERAS_FREE: dict[tuple[str, str], str] = {("nn", "rnn_cell"): "tensorflow.nn.rnn_cell:"}
+
+# Their names can't be loaded from where TensorFlow looks for them: module to where they are.
+NORMALIZATION = "tensorflow.python.layers.normalization"
+NORMALIZATION_NAMES = {
+    "BatchNorm": "BatchNormalization",
+    "BatchNormalization": "BatchNormalization",
+    "batch_norm": "batch_normalization",
+    "batch_normalization": "batch_normalization",
+}
 
 # In every copy of the API: (module below the API's root, name) to target.
 REPLACED: dict[tuple[str, str], str] = {
