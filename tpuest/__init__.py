@@ -3,10 +3,20 @@
     from tpuest import RunConfig, TPUConfig, TPUEstimator, TPUEstimatorSpec
 
 The names are the original's, letter for letter. `install()` makes the old spellings resolve too.
-Names are imported when they are used: the `tpuest` command starts without TensorFlow.
+Names are imported when they are used: the `tpuest` command starts without loading TensorFlow.
 """
 
 import importlib as _importlib
+import importlib.util as _importlib_util
+import os as _os
+import sys as _sys
+
+# `tpuest --doctor` must tell what is missing: only as a command may this load without TensorFlow.
+_IS_COMMAND = _os.path.basename(_sys.argv[0] if _sys.argv else "") in ("-m", "tpuest")
+if not _IS_COMMAND and _importlib_util.find_spec("tensorflow") is None:
+    from tpuest import errors as _errors
+
+    raise _errors.missing_tensorflow()
 
 _HOMES = {
     "BatchConfig": "tpuest.spec",
