@@ -212,6 +212,7 @@ def test_layers_need_no_keras_outside_a_model_fn(old_names):
     assert names == ["hidden/kernel", "hidden/bias"]
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
 def test_recurrent_cells_need_no_keras(old_names):
     with tf.Graph().as_default():
         cell = tf.contrib.rnn.BasicLSTMCell(4)

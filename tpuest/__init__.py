@@ -28,7 +28,7 @@ _HOMES = {
     "ModeKeys": "tpuest.spec",
     "RunConfig": "tpuest.config",
     "TPUConfig": "tpuest.config",
-    "TPUEstimator": "tpuest.estimator",
+    "TPUEstimator": "tpuest.tpu_estimator",
     "TPUEstimatorSpec": "tpuest.spec",
     "UnsupportedError": "tpuest.errors",
     "WarmStartSettings": "tpuest.spec",

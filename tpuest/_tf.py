@@ -4,15 +4,15 @@ import contextlib
 
 import tensorflow as tf
 
-# Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
-from tensorflow.python.data.ops import multi_device_iterator_ops
-
 # Programs call tf.disable_v2_behavior() at import; the engine still runs eagerly.
 # Saver, QueueRunner and hooks accept a session only if it is one of these.
 from tensorflow.python.client.session import SessionInterface  # noqa: F401
 
 # Nested fetches (dicts, variables, SparseTensors) flatten and rebuild as in a tf.compat.v1.Session.
 from tensorflow.python.client.session import _FetchHandler as FetchHandler  # noqa: F401
+
+# Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
+from tensorflow.python.data.ops import multi_device_iterator_ops
 from tensorflow.python.eager.context import context, eager_mode, graph_mode  # noqa: F401
 
 # A branch with a cross-replica sum is built for all replicas at once, from its function.
@@ -39,8 +39,11 @@ from tensorflow.python.ops.summary_ops_v2 import summary_writer_initializer_op  
 
 # params['batch_size'] rules apart, CrossShardOptimizer asks this context how many shards there are.
 from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
+
 # The counter of evaluated batches, by which evaluation hooks (their own too) know when to stop.
-from tensorflow.python.training.evaluation import _get_or_create_eval_step as get_or_create_eval_step  # noqa: F401, E501
+from tensorflow.python.training.evaluation import (
+    _get_or_create_eval_step as get_or_create_eval_step,  # noqa: F401, E501
+)
 
 
 def saving_listeners(saver_hook):

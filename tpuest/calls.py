@@ -193,7 +193,9 @@ def predict(run: Run, predictions: Any) -> Iterator[Any]:
             yield tf.nest.pack_sequence_as(predictions, values)
 
 
-def _fetcher(run: Run, creator: _SessionCreator, monitored: Any, tensors: list) -> Callable[[], list]:
+def _fetcher(
+    run: Run, creator: _SessionCreator, monitored: Any, tensors: list
+) -> Callable[[], list]:
     """Gives a function that fetches the next batch's tensors; around the hooks if none wants to see the batch."""
     if all(hasattr(hook, "steps_until_due") for hook in run.hooks):
         return lambda: creator.session.step(tensors)

@@ -12,40 +12,24 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import numbers
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from tpuest import (
-    calls,
-    checkpoint,
-    predicting,
-    reports,
-    run_config,
-    signatures,
-)
-from tpuest import (
-    hooks as own_hooks,
-)
+from tpuest import arguments, calls, checkpoint, predicting, reports, run_config, signatures
+from tpuest import hooks as own_hooks
 from tpuest.compat import trace
-from tpuest.config import InputPipelineConfig, RunConfig, TPUConfig, parse_iterations_per_loop
-from tpuest.errors import UnsupportedError
+from tpuest.config import TPUConfig
 from tpuest.loop import CompiledProgram
 from tpuest.partial import PartialStep
 from tpuest.pipeline import InputCall, InputPipeline, build_pipeline
 from tpuest.replica import LOSS, ModelCall, Program, build_program
-from tpuest.spec import ExportSavedModelApiVersion, ModeKeys, WarmStartSettings
+from tpuest.spec import ModeKeys, WarmStartSettings
 from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topology
 from tpuest.transplant import TransplantSource
 from tpuest.workspace import Workspace, Workspaces
-
-# Not 'use_tpu': programs pass it themselves, and `model_fn` gets the run's.
-RESERVED_PARAMS = ["batch_size", "context"]
 
 
 class Estimator:
@@ -82,10 +66,10 @@ class Estimator:
         signatures.verify_model_fn_args(model_fn, params)
         if not (params is None or isinstance(params, dict) or signatures.is_hparams(params)):
             raise TypeError(f"`params` is expected to be a dict. Got {params!r}")
-        self._config = _with_model_dir(config, model_dir)
+        self._config = arguments.with_model_dir(config, model_dir)
         self._model_fn = model_fn
         self._params = copy.deepcopy(params or {})
-        self._warm_start = _warm_start_settings(warm_start_from)
+        self._warm_start = arguments.warm_start_settings(warm_start_from)
         self._workspaces = Workspaces()
         tf.compat.v1.logging.info("Using config: %s", str(vars(self._config)))
 
@@ -176,12 +160,15 @@ class Estimator:
           ValueError: both `steps` and `max_steps` are given, or one isn't positive.
           TypeError: a hook or listener is of another class.
         """
-        _check_steps(steps, max_steps)
-        _check_role(self._config)
+        arguments.check_steps(steps, max_steps)
+        arguments.check_role(self._config)
         if max_steps is not None and max_steps <= checkpoint.global_step_of(self.model_dir):
             tf.compat.v1.logging.info("Skipping training since max_steps has already saved.")
             return self
-        hooks, listeners = _checked_hooks(hooks), _checked_listeners(saving_listeners)
+        hooks, listeners = (
+            arguments.checked_hooks(hooks),
+            arguments.checked_listeners(saving_listeners),
+        )
         loss = self._train(input_fn, hooks, steps, max_steps, listeners)
         tf.compat.v1.logging.info("Loss for final step: %s.", loss)
         return self
@@ -209,8 +196,8 @@ class Estimator:
         Raises:
           ValueError: `steps` isn't positive.
         """
-        _check_count("steps", steps, "Eval steps")
-        hooks = _checked_hooks(hooks)
+        arguments.check_count("steps", steps, "Eval steps")
+        hooks = arguments.checked_hooks(hooks)
         path = self._checkpoint_to_use(checkpoint_path, "evaluate")
         program, pipeline = self._build(ModeKeys.EVAL, input_fn, path)
         with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
@@ -243,7 +230,7 @@ class Estimator:
         Raises:
           ValueError: `predict_keys` don't fit the predictions, or predictions differ in batch length.
         """
-        hooks = _checked_hooks(hooks)
+        hooks = arguments.checked_hooks(hooks)
         path = self._checkpoint_to_use(checkpoint_path, "predict")
         program, pipeline = self._build(ModeKeys.PREDICT, input_fn, path)
         predictions = predicting.choose(program.predictions, predict_keys)
@@ -383,121 +370,6 @@ class Estimator:
         return own_hooks.LogPeriod(self._config.log_step_count_steps, None, None)
 
 
-class TPUEstimator(Estimator):
-    """Trains, evaluates and predicts with a `model_fn` on TPU cores, or on CPU or GPU.
-
-    `params['batch_size']` tells `input_fn` and `model_fn` their part of the global batch:
-
-        estimator = TPUEstimator(model_fn, config=RunConfig(...), train_batch_size=1024)
-        estimator.train(input_fn, steps=1000)        # 8 cores: model_fn sees 128 examples
-    """
-
-    def __init__(
-        self,
-        model_fn: Callable | None = None,
-        model_dir: str | None = None,
-        config: RunConfig | None = None,
-        params: dict | None = None,
-        use_tpu: bool = True,
-        train_batch_size: int | None = None,
-        eval_batch_size: int | None = None,
-        predict_batch_size: int | None = None,
-        batch_axis: Sequence[int] | None = None,
-        eval_on_tpu: bool = True,
-        export_to_tpu: bool = True,
-        export_to_cpu: bool = True,
-        warm_start_from: str | WarmStartSettings | None = None,
-        embedding_config_spec: Any = None,
-        export_saved_model_api_version: Any = ExportSavedModelApiVersion.V1,
-    ):
-        """Makes an estimator; nothing runs and no TPU is looked for yet.
-
-        Args:
-          model_fn: `model_fn(features, labels, mode, params, config)`, or the subset it declares; returns a
-            `TPUEstimatorSpec`.
-          model_dir: see `Estimator`.
-          config: a TPU `RunConfig`; with `use_tpu=False` a plain one will do.
-          params: hyper-parameters for `input_fn` and `model_fn`, without 'batch_size', 'context' and 'use_tpu'.
-          use_tpu: whether to run on TPU cores.
-          train_batch_size: global batch size of training, in examples; divisible by the number of replicas.
-          eval_batch_size: the same of evaluation.
-          predict_batch_size: the same of prediction.
-          batch_axis: for each tensor of `input_fn`, flattened, the axis along which cores share it; `None` is axis 0.
-          eval_on_tpu: whether evaluation runs on the cores.
-          export_to_tpu: whether `export_saved_model` writes a graph for TPUs.
-          export_to_cpu: whether it writes one for CPU and GPU.
-          warm_start_from: see `Estimator`.
-          embedding_config_spec: for TPU embeddings.
-          export_saved_model_api_version: 1 or 2.
-
-        Raises:
-          ValueError: an argument is missing, reserved or out of range.
-          TypeError: a batch size isn't an integer.
-        """
-        config = _as_tpu_config(config, use_tpu)
-        reserved = [key for key in RESERVED_PARAMS if params and key in params]
-        if reserved:
-            raise ValueError(f"{RESERVED_PARAMS} are reserved keys but existed in params {params}.")
-        self._sizes = {
-            ModeKeys.TRAIN: train_batch_size,
-            ModeKeys.EVAL: eval_batch_size,
-            ModeKeys.PREDICT: predict_batch_size,
-        }
-        if use_tpu:
-            _check_batch_sizes(train_batch_size, eval_batch_size, predict_batch_size)
-            _check_model_parallelism(config.tpu_config)
-        if embedding_config_spec is not None:
-            raise UnsupportedError(
-                "embedding_config_spec",
-                "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup).",
-            )
-        if export_saved_model_api_version not in (*ExportSavedModelApiVersion, 1, 2):
-            raise ValueError(
-                f"export_saved_model_api_version should be 1 or 2; got {export_saved_model_api_version}."
-            )
-        self._use_tpu = use_tpu
-        self._eval_on_tpu = eval_on_tpu
-        self._axes = batch_axis
-        super().__init__(model_fn, model_dir, config, params, warm_start_from)
-        self._iterations_setting = parse_iterations_per_loop(config.tpu_config.iterations_per_loop)
-
-    def _train(self, input_fn, hooks, steps, max_steps, listeners):
-        if self._topology(ModeKeys.TRAIN).on_cores and steps is None and max_steps is None:
-            tf.compat.v1.logging.info(
-                "Neither `steps` nor `max_steps` is set: training until the data ends."
-            )
-        return super()._train(input_fn, hooks, steps, max_steps, listeners)
-
-    def _topology(self, mode: str) -> Topology:
-        on_tpu = self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)
-        return find_topology(self._config, on_tpu)
-
-    def _batch_sizes(self, mode: str, topology: Topology) -> BatchSizes:
-        return find_batch_sizes(mode, self._config.tpu_config, topology, self._sizes[mode])
-
-    def _batch_axis(self) -> Any:
-        return self._axes
-
-    def _model_call(self, mode: str, topology: Topology, batch_sizes: BatchSizes) -> ModelCall:
-        tf.compat.v1.logging.info(
-            "Running %s on %s", mode, "TPU cores" if topology.on_cores else "CPU/GPU"
-        )
-        return ModelCall(self._model_fn, mode, self._config, self._params, topology, batch_sizes)
-
-    def _iterations(self, topology: Topology) -> own_hooks.IterationsPerLoop | None:
-        return own_hooks.IterationsPerLoop(self._iterations_setting) if topology.on_cores else None
-
-    def _host_every(self, program: Program) -> int:
-        on_cores = program.topology.on_cores
-        return self._config.tpu_config.experimental_host_call_every_n_steps if on_cores else 1
-
-    def _log_period(self) -> own_hooks.LogPeriod:
-        size = self._sizes[ModeKeys.TRAIN]
-        if self._iterations_setting.unit == "seconds":
-            return own_hooks.LogPeriod(None, self._iterations_setting.value, size)
-        return own_hooks.LogPeriod(self._config.log_step_count_steps, None, size)
-
-
 def training_hooks(
     program: Program,
     config: Any,
@@ -542,144 +414,3 @@ def _add_saver(config: Any) -> None:
         save_relative_paths=True,
     )
     tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.SAVERS, saver)
-
-
-def _with_model_dir(config: Any, model_dir: str | None) -> Any:
-    """Settles where checkpoints go, and the session's options.
-
-    Raises:
-      ValueError: `config` is no `RunConfig`, or two different directories are given.
-    """
-    if config is None:
-        config = run_config.RunConfig()
-        tf.compat.v1.logging.info("Using default config.")
-    if not isinstance(config, run_config.RunConfig):
-        raise ValueError(f"config must be an instance of `RunConfig`, but provided {config}.")
-    if config.session_config is None:
-        config = config.replace(session_config=run_config.get_default_session_config())
-    if (
-        model_dir is not None
-        and config.model_dir is not None
-        and os.fspath(model_dir) != config.model_dir
-    ):
-        raise ValueError(
-            "`model_dir` are set both in constructor and `RunConfig`, but with different values. In constructor: "
-            f"'{model_dir}', in `RunConfig`: '{config.model_dir}' "
-        )
-    chosen = model_dir or config.model_dir
-    if chosen is None:
-        chosen = tempfile.mkdtemp()
-        tf.compat.v1.logging.warn("Using temporary folder as model directory: %s", chosen)
-    return config.replace(model_dir=os.fspath(chosen))
-
-
-def _warm_start_settings(warm_start_from: Any) -> WarmStartSettings | None:
-    """Reads `warm_start_from`.
-
-    Raises:
-      ValueError: it is neither a path nor settings.
-    """
-    if warm_start_from is None or isinstance(warm_start_from, WarmStartSettings):
-        return warm_start_from
-    if not isinstance(warm_start_from, (str, os.PathLike)):
-        raise ValueError(
-            "warm_start_from must be a string or a WarmStartSettings, instead got "
-            f"{type(warm_start_from)}"
-        )
-    path = os.fspath(warm_start_from)
-    saved_model = os.path.join(path, "variables", "variables")
-    is_saved_model = tf.io.gfile.exists(os.path.join(path, "saved_model.pb"))
-    return WarmStartSettings(ckpt_to_initialize_from=saved_model if is_saved_model else path)
-
-
-def _check_role(config: Any) -> None:
-    """Refuses to train in a process that TF_CONFIG made for something else."""
-    if config.task_type in (run_config.TaskType.EVALUATOR, run_config.TaskType.PS):
-        raise ValueError(
-            "Train has been called wrong configuration. Please use tf.estimator.train_and_evaluate "
-            "which calls proper API according to given configuration. "
-            f"Current configuration: {config}."
-        )
-
-
-def _check_steps(steps: int | None, max_steps: int | None) -> None:
-    if steps is not None and max_steps is not None:
-        raise ValueError("Can not provide both steps and max_steps.")
-    _check_count("steps", steps, "Train steps")
-    _check_count("max_steps", max_steps, "Train max_steps")
-
-
-def _check_count(name: str, value: int | None, meaning: str) -> None:
-    if value is None:
-        return
-    if not isinstance(value, numbers.Integral):
-        raise TypeError(f"{meaning} must be int, got {type(value)}")
-    if value <= 0:
-        raise ValueError(f"Must specify {name} > 0, given: {value}. {meaning} must be positive.")
-
-
-def _checked_hooks(hooks: Sequence | None) -> list:
-    hooks = list(hooks or [])
-    for hook in hooks:
-        if not isinstance(hook, tf.compat.v1.train.SessionRunHook):
-            raise TypeError(f"Hooks must be a SessionRunHook, given: {hook}")
-    return hooks
-
-
-def _checked_listeners(saving_listeners: Sequence | None) -> list:
-    listeners = list(saving_listeners or [])
-    for listener in listeners:
-        if not isinstance(listener, tf.compat.v1.train.CheckpointSaverListener):
-            raise TypeError(
-                f"saving_listeners must be a list of CheckpointSaverListener, given: {listener}"
-            )
-    return listeners
-
-
-def _as_tpu_config(config: Any, use_tpu: bool) -> RunConfig:
-    """Gives a TPU `RunConfig`.
-
-    Differs from TPUEstimator: without a TPU a plain `RunConfig` is taken too.
-
-    Raises:
-      ValueError: it is no `RunConfig`.
-    """
-    if isinstance(config, RunConfig):
-        return config
-    if not use_tpu and isinstance(config, run_config.RunConfig):
-        return RunConfig.from_plain(config)
-    raise ValueError("`config` must be provided with type `tpu_config.RunConfig`")
-
-
-def _check_batch_sizes(
-    train_batch_size: Any, eval_batch_size: Any, predict_batch_size: Any
-) -> None:
-    if train_batch_size is None:
-        raise ValueError("`train_batch_size` cannot be `None`")
-    sizes = {
-        "train_batch_size": train_batch_size,
-        "eval_batch_size": eval_batch_size,
-        "predict_batch_size": predict_batch_size,
-    }
-    for name, size in sizes.items():
-        if size is None:
-            continue
-        if not isinstance(size, (int, np.integer)):
-            raise TypeError(f"{name} must be int, got {type(size)}")
-        if size <= 0:
-            raise ValueError(f"{name} must be positive, got {size}")
-
-
-def _check_model_parallelism(tpu_config: TPUConfig) -> None:
-    if not tpu_config.num_cores_per_replica:
-        return
-    if tpu_config.per_host_input_for_training == InputPipelineConfig.PER_SHARD_V1:
-        raise ValueError(
-            "Model parallelism only supports per host input for training. "
-            "Please adjust TPURunconfig.per_host_input_for_training."
-        )
-    if tpu_config.num_cores_per_replica > 1:
-        raise UnsupportedError(
-            "TPUConfig.num_cores_per_replica > 1",
-            "Leave it None: each core then holds a whole replica of the model.",
-        )

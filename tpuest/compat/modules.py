@@ -136,7 +136,7 @@ class ModuleTree:
         prefix = f"{path}."
         for below in self.paths:
             name = below.removeprefix(prefix)
-            if name == below or "." in name:
+            if name == below or "." in name or name in self.rows.get(path, {}):
                 continue
             if below not in self.aliases or _is_installed(self.aliases[below]):
                 yield name

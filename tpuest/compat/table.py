@@ -106,7 +106,7 @@ _INPUTS = dict.fromkeys(
 _TPU_CONFIG = _rows("tpuest.config:", "InputPipelineConfig", "RunConfig", "TPUConfig")
 _SPECS = _rows("tpuest.spec:", "EstimatorSpec", "ModeKeys")
 _TPU_ESTIMATOR = {
-    **_rows("tpuest.estimator:", "TPUEstimator"),
+    **_rows("tpuest.tpu_estimator:", "TPUEstimator"),
     **_rows("tpuest.spec:", "BatchConfig", "ExportSavedModelApiVersion", "TPUEstimatorSpec"),
 }
 
@@ -331,7 +331,7 @@ ROWS: dict[str, dict[str, str]] = {
     "tensorflow.estimator.inputs": _INPUTS,
     "tensorflow.estimator.tpu": {
         **_TPU_CONFIG,
-        **_rows("tpuest.estimator:", "TPUEstimator"),
+        **_rows("tpuest.tpu_estimator:", "TPUEstimator"),
         **_rows("tpuest.spec:", "TPUEstimatorSpec"),
     },
     "tensorflow.estimator.tpu.experimental": {"EmbeddingConfigSpec": _EMBEDDING},
@@ -345,7 +345,7 @@ ROWS: dict[str, dict[str, str]] = {
         "WarmStartSettings": "tpuest.spec:WarmStartSettings",
         "_load_global_step_from_checkpoint_dir": "tpuest.checkpoint:global_step_of",
         "_verify_model_fn_args": "tpuest.signatures:verify_model_fn_args",
-        "maybe_overwrite_model_dir_and_session_config": "tpuest.estimator:_with_model_dir",
+        "maybe_overwrite_model_dir_and_session_config": "tpuest.arguments:with_model_dir",
     },
     f"{_ORIGINAL}.exporter": _EXPORTERS,
     f"{_ORIGINAL}.extenders": {

@@ -1,0 +1,159 @@
+"""What an estimator is given, checked: the constructor's arguments and those of its calls.
+
+Takes them as the user wrote them; gives what the estimators work with, or the original's error.
+"""
+
+from __future__ import annotations
+
+import numbers
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tpuest import run_config
+from tpuest.config import InputPipelineConfig, RunConfig, TPUConfig
+from tpuest.errors import UnsupportedError
+from tpuest.spec import WarmStartSettings
+
+
+def with_model_dir(config: Any, model_dir: str | None) -> Any:
+    """Settles where checkpoints go, and the session's options.
+
+    Raises:
+      ValueError: `config` is no `RunConfig`, or two different directories are given.
+    """
+    if config is None:
+        config = run_config.RunConfig()
+        tf.compat.v1.logging.info("Using default config.")
+    if not isinstance(config, run_config.RunConfig):
+        raise ValueError(f"config must be an instance of `RunConfig`, but provided {config}.")
+    if config.session_config is None:
+        config = config.replace(session_config=run_config.get_default_session_config())
+    if (
+        model_dir is not None
+        and config.model_dir is not None
+        and os.fspath(model_dir) != config.model_dir
+    ):
+        raise ValueError(
+            "`model_dir` are set both in constructor and `RunConfig`, but with different values. In constructor: "
+            f"'{model_dir}', in `RunConfig`: '{config.model_dir}' "
+        )
+    chosen = model_dir or config.model_dir
+    if chosen is None:
+        chosen = tempfile.mkdtemp()
+        tf.compat.v1.logging.warn("Using temporary folder as model directory: %s", chosen)
+    return config.replace(model_dir=os.fspath(chosen))
+
+
+def warm_start_settings(warm_start_from: Any) -> WarmStartSettings | None:
+    """Reads `warm_start_from`.
+
+    Raises:
+      ValueError: it is neither a path nor settings.
+    """
+    if warm_start_from is None or isinstance(warm_start_from, WarmStartSettings):
+        return warm_start_from
+    if not isinstance(warm_start_from, (str, os.PathLike)):
+        raise ValueError(
+            "warm_start_from must be a string or a WarmStartSettings, instead got "
+            f"{type(warm_start_from)}"
+        )
+    path = os.fspath(warm_start_from)
+    saved_model = os.path.join(path, "variables", "variables")
+    is_saved_model = tf.io.gfile.exists(os.path.join(path, "saved_model.pb"))
+    return WarmStartSettings(ckpt_to_initialize_from=saved_model if is_saved_model else path)
+
+
+def check_role(config: Any) -> None:
+    """Refuses to train in a process that TF_CONFIG made for something else."""
+    if config.task_type in (run_config.TaskType.EVALUATOR, run_config.TaskType.PS):
+        raise ValueError(
+            "Train has been called wrong configuration. Please use tf.estimator.train_and_evaluate "
+            "which calls proper API according to given configuration. "
+            f"Current configuration: {config}."
+        )
+
+
+def check_steps(steps: int | None, max_steps: int | None) -> None:
+    if steps is not None and max_steps is not None:
+        raise ValueError("Can not provide both steps and max_steps.")
+    check_count("steps", steps, "Train steps")
+    check_count("max_steps", max_steps, "Train max_steps")
+
+
+def check_count(name: str, value: int | None, meaning: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, numbers.Integral):
+        raise TypeError(f"{meaning} must be int, got {type(value)}")
+    if value <= 0:
+        raise ValueError(f"Must specify {name} > 0, given: {value}. {meaning} must be positive.")
+
+
+def checked_hooks(hooks: Sequence | None) -> list:
+    hooks = list(hooks or [])
+    for hook in hooks:
+        if not isinstance(hook, tf.compat.v1.train.SessionRunHook):
+            raise TypeError(f"Hooks must be a SessionRunHook, given: {hook}")
+    return hooks
+
+
+def checked_listeners(saving_listeners: Sequence | None) -> list:
+    listeners = list(saving_listeners or [])
+    for listener in listeners:
+        if not isinstance(listener, tf.compat.v1.train.CheckpointSaverListener):
+            raise TypeError(
+                f"saving_listeners must be a list of CheckpointSaverListener, given: {listener}"
+            )
+    return listeners
+
+
+def as_tpu_config(config: Any, use_tpu: bool) -> RunConfig:
+    """Gives a TPU `RunConfig`.
+
+    Differs from TPUEstimator: without a TPU a plain `RunConfig` is taken too.
+
+    Raises:
+      ValueError: it is no `RunConfig`.
+    """
+    if isinstance(config, RunConfig):
+        return config
+    if not use_tpu and isinstance(config, run_config.RunConfig):
+        return RunConfig.from_plain(config)
+    raise ValueError("`config` must be provided with type `tpu_config.RunConfig`")
+
+
+def check_batch_sizes(train_batch_size: Any, eval_batch_size: Any, predict_batch_size: Any) -> None:
+    if train_batch_size is None:
+        raise ValueError("`train_batch_size` cannot be `None`")
+    sizes = {
+        "train_batch_size": train_batch_size,
+        "eval_batch_size": eval_batch_size,
+        "predict_batch_size": predict_batch_size,
+    }
+    for name, size in sizes.items():
+        if size is None:
+            continue
+        if not isinstance(size, (int, np.integer)):
+            raise TypeError(f"{name} must be int, got {type(size)}")
+        if size <= 0:
+            raise ValueError(f"{name} must be positive, got {size}")
+
+
+def check_model_parallelism(tpu_config: TPUConfig) -> None:
+    if not tpu_config.num_cores_per_replica:
+        return
+    if tpu_config.per_host_input_for_training == InputPipelineConfig.PER_SHARD_V1:
+        raise ValueError(
+            "Model parallelism only supports per host input for training. "
+            "Please adjust TPURunconfig.per_host_input_for_training."
+        )
+    if tpu_config.num_cores_per_replica > 1:
+        raise UnsupportedError(
+            "TPUConfig.num_cores_per_replica > 1",
+            "Leave it None: each core then holds a whole replica of the model.",
+        )

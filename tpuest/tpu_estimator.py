@@ -1,0 +1,135 @@
+"""`TPUEstimator`: an `Estimator` on TPU cores, which tells each function its part of the global batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tpuest import arguments
+from tpuest import hooks as own_hooks
+from tpuest.config import RunConfig, parse_iterations_per_loop
+from tpuest.errors import UnsupportedError
+from tpuest.estimator import Estimator
+from tpuest.replica import ModelCall, Program
+from tpuest.spec import ExportSavedModelApiVersion, ModeKeys, WarmStartSettings
+from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topology
+
+# Not 'use_tpu': programs pass it themselves, and `model_fn` gets the run's.
+RESERVED_PARAMS = ["batch_size", "context"]
+
+
+class TPUEstimator(Estimator):
+    """Trains, evaluates and predicts with a `model_fn` on TPU cores, or on CPU or GPU.
+
+    `params['batch_size']` tells `input_fn` and `model_fn` their part of the global batch:
+
+        estimator = TPUEstimator(model_fn, config=RunConfig(...), train_batch_size=1024)
+        estimator.train(input_fn, steps=1000)        # 8 cores: model_fn sees 128 examples
+    """
+
+    def __init__(
+        self,
+        model_fn: Callable | None = None,
+        model_dir: str | None = None,
+        config: RunConfig | None = None,
+        params: dict | None = None,
+        use_tpu: bool = True,
+        train_batch_size: int | None = None,
+        eval_batch_size: int | None = None,
+        predict_batch_size: int | None = None,
+        batch_axis: Sequence[int] | None = None,
+        eval_on_tpu: bool = True,
+        export_to_tpu: bool = True,
+        export_to_cpu: bool = True,
+        warm_start_from: str | WarmStartSettings | None = None,
+        embedding_config_spec: Any = None,
+        export_saved_model_api_version: Any = ExportSavedModelApiVersion.V1,
+    ):
+        """Makes an estimator; nothing runs and no TPU is looked for yet.
+
+        Args:
+          model_fn: `model_fn(features, labels, mode, params, config)`, or the subset it declares; returns a
+            `TPUEstimatorSpec`.
+          model_dir: see `Estimator`.
+          config: a TPU `RunConfig`; with `use_tpu=False` a plain one will do.
+          params: hyper-parameters for `input_fn` and `model_fn`, without 'batch_size', 'context' and 'use_tpu'.
+          use_tpu: whether to run on TPU cores.
+          train_batch_size: global batch size of training, in examples; divisible by the number of replicas.
+          eval_batch_size: the same of evaluation.
+          predict_batch_size: the same of prediction.
+          batch_axis: for each tensor of `input_fn`, flattened, the axis along which cores share it; `None` is axis 0.
+          eval_on_tpu: whether evaluation runs on the cores.
+          export_to_tpu: whether `export_saved_model` writes a graph for TPUs.
+          export_to_cpu: whether it writes one for CPU and GPU.
+          warm_start_from: see `Estimator`.
+          embedding_config_spec: for TPU embeddings.
+          export_saved_model_api_version: 1 or 2.
+
+        Raises:
+          ValueError: an argument is missing, reserved or out of range.
+          TypeError: a batch size isn't an integer.
+        """
+        config = arguments.as_tpu_config(config, use_tpu)
+        reserved = [key for key in RESERVED_PARAMS if params and key in params]
+        if reserved:
+            raise ValueError(f"{RESERVED_PARAMS} are reserved keys but existed in params {params}.")
+        self._sizes = {
+            ModeKeys.TRAIN: train_batch_size,
+            ModeKeys.EVAL: eval_batch_size,
+            ModeKeys.PREDICT: predict_batch_size,
+        }
+        if use_tpu:
+            arguments.check_batch_sizes(train_batch_size, eval_batch_size, predict_batch_size)
+            arguments.check_model_parallelism(config.tpu_config)
+        if embedding_config_spec is not None:
+            raise UnsupportedError(
+                "embedding_config_spec",
+                "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup).",
+            )
+        if export_saved_model_api_version not in (*ExportSavedModelApiVersion, 1, 2):
+            raise ValueError(
+                f"export_saved_model_api_version should be 1 or 2; got {export_saved_model_api_version}."
+            )
+        self._use_tpu = use_tpu
+        self._eval_on_tpu = eval_on_tpu
+        self._axes = batch_axis
+        super().__init__(model_fn, model_dir, config, params, warm_start_from)
+        self._iterations_setting = parse_iterations_per_loop(config.tpu_config.iterations_per_loop)
+
+    def _train(self, input_fn, hooks, steps, max_steps, listeners):
+        if self._topology(ModeKeys.TRAIN).on_cores and steps is None and max_steps is None:
+            tf.compat.v1.logging.info(
+                "Neither `steps` nor `max_steps` is set: training until the data ends."
+            )
+        return super()._train(input_fn, hooks, steps, max_steps, listeners)
+
+    def _topology(self, mode: str) -> Topology:
+        on_tpu = self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)
+        return find_topology(self._config, on_tpu)
+
+    def _batch_sizes(self, mode: str, topology: Topology) -> BatchSizes:
+        return find_batch_sizes(mode, self._config.tpu_config, topology, self._sizes[mode])
+
+    def _batch_axis(self) -> Any:
+        return self._axes
+
+    def _model_call(self, mode: str, topology: Topology, batch_sizes: BatchSizes) -> ModelCall:
+        tf.compat.v1.logging.info(
+            "Running %s on %s", mode, "TPU cores" if topology.on_cores else "CPU/GPU"
+        )
+        return ModelCall(self._model_fn, mode, self._config, self._params, topology, batch_sizes)
+
+    def _iterations(self, topology: Topology) -> own_hooks.IterationsPerLoop | None:
+        return own_hooks.IterationsPerLoop(self._iterations_setting) if topology.on_cores else None
+
+    def _host_every(self, program: Program) -> int:
+        on_cores = program.topology.on_cores
+        return self._config.tpu_config.experimental_host_call_every_n_steps if on_cores else 1
+
+    def _log_period(self) -> own_hooks.LogPeriod:
+        size = self._sizes[ModeKeys.TRAIN]
+        if self._iterations_setting.unit == "seconds":
+            return own_hooks.LogPeriod(None, self._iterations_setting.value, size)
+        return own_hooks.LogPeriod(self._config.log_step_count_steps, None, size)
