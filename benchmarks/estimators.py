@@ -13,7 +13,7 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import workloads  # noqa: E402
+from benchmarks import workloads
 
 
 def measure(which, workload):

@@ -1,9 +1,10 @@
 """Measures training without an estimator: a hand-written `tf.function` loop, or Keras `fit`. Prints one line of JSON.
 
-python -m benchmarks.loops handwritten tiny_mlp
-python -m benchmarks.loops keras tiny_mlp
+    python -m benchmarks.loops handwritten tiny_mlp
+    python -m benchmarks.loops keras tiny_mlp
 """
 
+import itertools
 import json
 import os
 import sys
@@ -11,10 +12,10 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import numpy as np
+import tensorflow as tf
 
-from benchmarks import workloads  # noqa: E402
+from benchmarks import workloads
 
 _STEPS_PER_CALL = 100
 
@@ -98,7 +99,7 @@ def _variables_and_model(workload):
         channels, side = filters, (side + 1) // 2
     inputs = side * side * channels if convolutions else channels
     sizes = [inputs, *workload.units, workload.num_classes]
-    dense = [(variable(a, b), variable(b)) for a, b in zip(sizes, sizes[1:])]
+    dense = [(variable(a, b), variable(b)) for a, b in itertools.pairwise(sizes)]
 
     def model(hidden):
         for kernel, bias in convolutions:

@@ -111,6 +111,17 @@ def test_program_ends_as_under_python(tmp_path, source):
     assert (ours.stdout, ours.returncode) == (pythons.stdout, pythons.returncode)
 
 
+def test_traceback_through_imports_is_pythons(tmp_path):
+    write(tmp_path / "main.py", "import outer\n")
+    write(
+        tmp_path / "outer.py",
+        "try:\n    import inner\nexcept ImportError as e:\n    raise OSError from e\n",
+    )
+    write(tmp_path / "inner.py", "from os import nothing_of_that_name\n")
+    ours = run("-m", "tpuest", "main.py", directory=tmp_path)
+    assert ours.stderr == run("main.py", directory=tmp_path).stderr
+
+
 def test_missing_script_is_told_as_python_tells_it(tmp_path):
     ours = run("-m", "tpuest", "nothing.py", directory=tmp_path)
     assert ours.returncode == 2

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import types
 
 import pytest
 import tensorflow as tf
@@ -30,7 +31,7 @@ class Model:
     def of_class(cls, features):
         return features
 
-    def self_in_varargs(*tensors):  # noqa: N805
+    def self_in_varargs(*tensors):
         return tensors
 
 
@@ -121,7 +122,9 @@ def test_positional_arguments_are_none_where_any_number_goes(function, positiona
 class TestModelFn:
     """Checking and calling `model_fn`."""
 
-    values = {"features": 1, "labels": 2, "mode": "train", "config": 3, "params": 4}
+    values = types.MappingProxyType(
+        {"features": 1, "labels": 2, "mode": "train", "config": 3, "params": 4}
+    )
 
     @pytest.mark.parametrize(
         ("function", "result"),

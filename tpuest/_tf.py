@@ -42,7 +42,7 @@ from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
 
 # The counter of evaluated batches, by which evaluation hooks (their own too) know when to stop.
 from tensorflow.python.training.evaluation import (
-    _get_or_create_eval_step as get_or_create_eval_step,  # noqa: F401, E501
+    _get_or_create_eval_step as get_or_create_eval_step,  # noqa: F401
 )
 
 

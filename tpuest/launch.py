@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from tpuest.compat import dialect, facade, on_import, python_names
 from tpuest.compat.dialect import Dialect
 
+_IMPORTING_FILES = (facade.__file__, on_import.__file__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:
@@ -86,7 +88,8 @@ def _file_of(command: Command) -> str | None:
         )
         raise SystemExit(2)
     is_script = os.path.isfile(command.target) and not _is_archive(command.target)
-    return os.path.abspath(command.target) if is_script else None
+    # As Python makes it absolute: '..' stays.
+    return os.path.join(os.getcwd(), command.target) if is_script else None
 
 
 def _is_archive(path: str) -> bool:
@@ -157,6 +160,27 @@ def _own_frames_hidden() -> Iterator[None]:
         raise
 
 
+def _drop_own_frames(error: BaseException | None, seen: set[int]) -> None:
+    """Takes the frames of imports that went through us out of an error and those before it."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    kept = None
+    for trace in reversed(list(_entries(error.__traceback__))):
+        if trace.tb_frame.f_code.co_filename not in _IMPORTING_FILES:
+            trace.tb_next = kept
+            kept = trace
+    error.__traceback__ = kept
+    _drop_own_frames(error.__cause__, seen)
+    _drop_own_frames(error.__context__, seen)
+
+
+def _entries(trace: types.TracebackType | None) -> Iterator[types.TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
 def _first_foreign_frame(trace: types.TracebackType | None) -> types.TracebackType | None:
     ours = (__file__, contextlib.__file__)
     while trace is not None and trace.tb_frame.f_code.co_filename in ours:
@@ -170,7 +194,9 @@ def _show_from(error: BaseException, trace: types.TracebackType | None) -> None:
 
     def show_program_frames(kind, value, whole_trace):
         if value is error:
-            whole_trace = value.__traceback__ = sys.last_traceback = trace
+            value.__traceback__ = trace
+            _drop_own_frames(value, set())
+            whole_trace = sys.last_traceback = value.__traceback__
         show(kind, value, whole_trace)
 
     sys.excepthook = show_program_frames

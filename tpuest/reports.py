@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 _CHECKPOINT_TAG = "checkpoint_path"
 
@@ -59,7 +60,7 @@ def _merge_serialized(summary, name, serialized):
     """Adds a metric that is a summary itself, such as `tf.summary.image`'s."""
     try:
         parsed = tf.compat.v1.Summary.FromString(serialized)
-    except Exception:  # protobuf's DecodeError moved between its versions
+    except DecodeError:
         tf.compat.v1.logging.warn("Skipping summary for %s, cannot parse string to Summary.", name)
         return
     for index, value in enumerate(parsed.value):

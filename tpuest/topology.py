@@ -250,7 +250,7 @@ def _wanted_cores(config: Any, num_cores: int) -> int:
     return num_cores
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _host_topology() -> Topology:
     device = "/gpu:0" if tf.config.list_physical_devices("GPU") else "/cpu:0"
     return Topology(
@@ -264,7 +264,7 @@ def _host_topology() -> Topology:
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _simulated_topology(num_cores: int) -> Topology:
     tf.compat.v1.logging.info("Running on %d simulated TPU cores (logical CPU devices)", num_cores)
     devices = tuple(f"/cpu:{index}" for index in range(num_cores))
@@ -287,7 +287,7 @@ def _simulated_topology(num_cores: int) -> Topology:
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _tpu_topology(cluster: Any, num_shards: int | None) -> Topology:
     """Connects to the TPU, once a process for each cluster."""
     # The resolver of old programs is made before anyone knows whether a TPU is wanted.
