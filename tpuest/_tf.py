@@ -138,6 +138,9 @@ from tensorflow.python.ops.metrics_impl import metric_variable  # noqa: F401
 from tensorflow.python.tpu.ops.tpu_ops import cross_replica_sum  # noqa: F401
 from tensorflow.python.tpu.tpu_function import get_tpu_context
 
+# compat.tpu: the class that ours extends, whatever is installed under its public name.
+from tensorflow.python.tpu.tpu_optimizer import CrossShardOptimizer  # noqa: F401
+
 
 def number_of_shards():
     """Tells over how many cores `model_fn` is being built; `None` outside."""

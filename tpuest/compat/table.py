@@ -113,6 +113,7 @@ _TPU_ESTIMATOR = {
 _TPU_FUNCTIONS = {
     **_rows(
         "tpuest.compat.tpu:",
+        "CrossShardOptimizer",
         "batch_parallel",
         "cross_replica_sum",
         "initialize_system",
@@ -121,7 +122,7 @@ _TPU_FUNCTIONS = {
         "shard",
         "shutdown_system",
     ),
-    **_rows(f"{V1}:tpu", "CrossShardOptimizer", "bfloat16_scope", "core", "outside_compilation"),
+    **_rows(f"{V1}:tpu", "bfloat16_scope", "core", "outside_compilation"),
 }
 
 _CONTRIB_TPU = {
@@ -373,7 +374,7 @@ ROWS: dict[str, dict[str, str]] = {
     f"{_ORIGINAL}.training": _TRAINING,
     f"{_ORIGINAL}.util": {
         "tf_keras": "tensorflow:keras",
-        "tf_keras_v1": f"{V1}:keras",
+        "tf_keras_v1": "tpuest.compat.keras_v1:",
         "tf_keras_v2": "tensorflow:keras",
         "fn_args": "tpuest.signatures:declared_arguments",
     },
@@ -431,7 +432,9 @@ ROWS: dict[str, dict[str, str]] = {
         **_TPU_FUNCTIONS,
         "_TPU_REPLICATE_ATTR": "tpuest.compat.tpu_util:TPU_REPLICATE_ATTRIBUTE",
     },
-    "tensorflow.contrib.tpu.python.tpu.tpu_optimizer": _rows(f"{V1}:tpu", "CrossShardOptimizer"),
+    "tensorflow.contrib.tpu.python.tpu.tpu_optimizer": _rows(
+        "tpuest.compat.tpu:", "CrossShardOptimizer"
+    ),
     "tensorflow.contrib.tpu.python.tpu.util": {
         **_rows(
             "tpuest.compat.tpu_util:", "check_positive_integer", "check_positive_integer_or_none"
@@ -846,6 +849,7 @@ NORMALIZATION_NAMES = {
 
 # In every copy of the API: (module below the API's root, name) to target.
 REPLACED: dict[tuple[str, str], str] = {
+    ("tpu", "CrossShardOptimizer"): "tpuest.compat.tpu:CrossShardOptimizer",
     ("tpu", "batch_parallel"): "tpuest.compat.tpu:batch_parallel",
     ("tpu", "cross_replica_sum"): "tpuest.compat.tpu:cross_replica_sum",
     ("tpu", "initialize_system"): "tpuest.compat.tpu:initialize_system",

@@ -13,7 +13,35 @@ import tensorflow as tf
 
 from tpuest import _tf
 
-CrossShardOptimizer = tf.compat.v1.tpu.CrossShardOptimizer
+
+class CrossShardOptimizer(_tf.CrossShardOptimizer):
+    """Averages gradients over the cores before an optimizer applies them; alone, is that optimizer.
+
+    Differs from TPUEstimator: gradients that `model_fn` took itself (`tf.gradients`) are averaged like those of
+    `compute_gradients`, so that a program takes the same steps on any number of cores; the original adds them up.
+    """
+
+    def compute_gradients(self, loss: Any, var_list: Any = None, **kwargs: Any) -> list:
+        self._has_scaled_loss = True
+        return super().compute_gradients(loss, var_list=var_list, **kwargs)
+
+    def apply_gradients(
+        self, grads_and_vars: Any, global_step: Any = None, name: str | None = None
+    ) -> Any:
+        if not getattr(self, "_has_scaled_loss", False):
+            grads_and_vars = [(self._share(grad), var) for grad, var in grads_and_vars]
+        return super().apply_gradients(grads_and_vars, global_step, name)
+
+    def _share(self, grad: Any) -> Any:
+        """Gives a gradient's part of the average over the cores."""
+        cores = _tf.number_of_shards() or 1
+        if self._group_assignment:
+            cores = len(self._group_assignment[0])
+        if grad is None or cores == 1 or self._reduction != tf.compat.v1.losses.Reduction.MEAN:
+            return grad
+        if isinstance(grad, tf.IndexedSlices):
+            return tf.IndexedSlices(grad.values / cores, grad.indices, grad.dense_shape)
+        return grad / cores
 
 
 def cross_replica_sum(x: Any, group_assignment: Any = None, name: str | None = None) -> tf.Tensor:
