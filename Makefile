@@ -24,6 +24,7 @@ TF215 := $(CACHE)/tensorflow2.15
 TF115 := $(CACHE)/tensorflow1.15
 MODEL_DIR_FLAG := $(if $(MODEL_DIR),--model_dir=$(MODEL_DIR))
 PYTEST_ARGS ?=
+export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo text test bench goldens lint clean
 

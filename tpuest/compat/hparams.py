@@ -27,7 +27,7 @@ _ASSIGNMENT = re.compile(
     """,
     re.VERBOSE,
 )
-_PLAIN_KINDS = (numbers.Number, str, bytes)
+_PLAIN_KINDS = (numbers.Number, str, bytes, type(None))
 
 
 class HParams:
@@ -154,10 +154,11 @@ class HParams:
         return key in self._hparam_types
 
     def __str__(self) -> str:
-        return str(sorted(self.values().items()))
+        values = self.values()
+        return ",".join(f"{name}={values[name]!s}" for name in sorted(values))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self})"
+        return f"{type(self).__name__}({sorted(self.values().items())})"
 
 
 def _check_default(key: str, kind: type, default: Any) -> None:
@@ -243,7 +244,7 @@ def _cast(name: str, kind: type, value: Any) -> Any:
     Raises:
       ValueError: it would change the value.
     """
-    failure = ValueError(f"Could not cast hparam {name!r} of type {kind!r} from value {value!r}")
+    failure = ValueError(f"Could not cast hparam {name!r} of type '{kind}' from value {value!r}")
     if kind is type(None) or value is None:
         return value
     if issubclass(kind, (str, bytes)) != isinstance(value, (str, bytes)):

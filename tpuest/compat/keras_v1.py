@@ -1,6 +1,6 @@
 """`tf.compat.v1.keras` as `tensorflow_estimator...util` gives it: its legacy layers need no Keras 2.
 
-    tf_keras_v1.__internal__.legacy.layers.dense(...)        tpuest's, unless Keras 2 is in use
+tf_keras_v1.__internal__.legacy.layers.dense(...)        tpuest's, unless Keras 2 is in use
 """
 
 from __future__ import annotations

@@ -413,6 +413,11 @@ ROWS: dict[str, dict[str, str]] = {
             ),
             _EMBEDDING,
         ),
+        "_WRAP_INPUT_FN_INTO_WHILE_LOOP": "tpuest.compat.tpu_util:WRAPS_INPUT_INTO_LOOP",
+        "_InputsWithStoppingSignals": "tpuest.compat.input_signals:InputsWithStoppingSignals",
+        "_PaddingSignals": "tpuest.compat.input_signals:PaddingSignals",
+        "_StopSignals": "tpuest.compat.input_signals:StopSignals",
+        "_TPUStopAtStepHook": "tpuest.compat.stop_at_step:TPUStopAtStepHook",
         "model_fn_inference_on_tpu": "tpuest.compat.tpu:model_fn_inference_on_tpu",
     },
     f"{_ORIGINAL}.tpu.util": _rows(

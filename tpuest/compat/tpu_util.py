@@ -14,6 +14,8 @@ LOCAL_MASTER = ""
 SERVICE_KEY = "service"
 TPU_WORKER_JOB_NAME = "tpu_worker_job_name"
 TPU_REPLICATE_ATTRIBUTE = "_tpu_replicate"
+# Read and set by programs of the time; the engine has no infeed loop to wrap.
+WRAPS_INPUT_INTO_LOOP = False
 
 IterationsPerLoopCounter = collections.namedtuple("IterationsPerLoopCounter", ["value", "unit"])
 
