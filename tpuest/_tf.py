@@ -11,6 +11,9 @@ from tensorflow.python.client.session import SessionInterface  # noqa: F401
 # Nested fetches (dicts, variables, SparseTensors) flatten and rebuild as in a tf.compat.v1.Session.
 from tensorflow.python.client.session import _FetchHandler as FetchHandler  # noqa: F401
 
+# Which kind of distributed iterator is made: see `distributed_iterators_of_v2`.
+from tensorflow.python import tf2
+
 # Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
 from tensorflow.python.data.ops import multi_device_iterator_ops
 from tensorflow.python.eager.context import context, eager_mode, graph_mode  # noqa: F401
@@ -96,6 +99,22 @@ def device_iterators_without_autotuning():
         yield
     finally:
         multi_device_iterator_ops._create_device_dataset = make_dataset
+
+
+@contextlib.contextmanager
+def distributed_iterators_of_v2():
+    """Makes distributed iterators that a traced function takes anew at each call.
+
+    After tf.disable_v2_behavior() they would be `DistributedIteratorV1`, which a function holds on to: a second call of
+    the same program would find the first one's iterator, dead.
+    """
+    was_enabled = tf2.enabled()
+    tf2.enable()
+    try:
+        yield
+    finally:
+        if not was_enabled:
+            tf2.disable()
 
 
 def without_autotuning(dataset):

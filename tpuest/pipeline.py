@@ -117,7 +117,7 @@ class InputPipeline:
         if self.topology.num_replicas == 1:
             return iter(datasets[0])
         strategy = self.topology.strategy
-        with _tf.device_iterators_without_autotuning():
+        with _tf.device_iterators_without_autotuning(), _tf.distributed_iterators_of_v2():
             return iter(
                 strategy.distribute_datasets_from_function(
                     lambda context: datasets[context.input_pipeline_id]
