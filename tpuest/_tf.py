@@ -4,15 +4,15 @@ import contextlib
 
 import tensorflow as tf
 
+# Which kind of distributed iterator is made: see `distributed_iterators_of_v2`.
+from tensorflow.python import tf2
+
 # Programs call tf.disable_v2_behavior() at import; the engine still runs eagerly.
 # Saver, QueueRunner and hooks accept a session only if it is one of these.
 from tensorflow.python.client.session import SessionInterface  # noqa: F401
 
 # Nested fetches (dicts, variables, SparseTensors) flatten and rebuild as in a tf.compat.v1.Session.
 from tensorflow.python.client.session import _FetchHandler as FetchHandler  # noqa: F401
-
-# Which kind of distributed iterator is made: see `distributed_iterators_of_v2`.
-from tensorflow.python import tf2
 
 # Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
 from tensorflow.python.data.ops import multi_device_iterator_ops
