@@ -128,17 +128,23 @@ def test_missing_script_is_told_as_python_tells_it(tmp_path):
     assert "can't open file" in ours.stderr
 
 
+# A test run in the background has its interrupts ignored, and children inherit that.
+INTERRUPTIBLE = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def test_interrupt_ends_the_program_as_under_python(tmp_path):
     write(tmp_path / "main.py", "import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
     process = subprocess.Popen(
-        [sys.executable, "-m", "tpuest", "main.py"],
+        [sys.executable, "-c", INTERRUPTIBLE, sys.executable, "-m", "tpuest", "main.py"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A test run in the background has its interrupts ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         assert process.stdout.readline() == "ready\n"
