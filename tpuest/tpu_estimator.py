@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import arguments
+from tpuest import arguments, signatures
 from tpuest import hooks as own_hooks
 from tpuest.config import RunConfig, parse_iterations_per_loop
 from tpuest.errors import UnsupportedError
@@ -104,6 +104,11 @@ class TPUEstimator(Estimator):
                 "Neither `steps` nor `max_steps` is set: training until the data ends."
             )
         return super()._train(input_fn, hooks, steps, max_steps, listeners)
+
+    def _params_for_export(self, mode: str) -> dict:
+        params = self.params
+        signatures.add_param(params, "use_tpu", False)
+        return params
 
     def _topology(self, mode: str) -> Topology:
         on_tpu = self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)

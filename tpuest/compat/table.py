@@ -81,22 +81,23 @@ _EXPORTERS = dict.fromkeys(("BestExporter", "Exporter", "FinalExporter", "Latest
 _EXPORT_OUTPUTS = _rows(
     "tpuest.export_output:",
     "ClassificationOutput",
+    "EvalOutput",
     "ExportOutput",
     "PredictOutput",
     "RegressionOutput",
+    "TrainOutput",
 )
-_RECEIVERS = dict.fromkeys(
-    (
-        "ServingInputReceiver",
-        "SupervisedInputReceiver",
-        "TensorServingInputReceiver",
-        "UnsupervisedInputReceiver",
-        "build_parsing_serving_input_receiver_fn",
-        "build_raw_serving_input_receiver_fn",
-        "build_raw_supervised_input_receiver_fn",
-        "build_supervised_input_receiver_fn_from_input_fn",
-    ),
-    _EXPORT,
+_RECEIVERS = _rows(
+    "tpuest.receivers:",
+    "ServingInputReceiver",
+    "SupervisedInputReceiver",
+    "TensorServingInputReceiver",
+    "UnsupervisedInputReceiver",
+    "build_parsing_serving_input_receiver_fn",
+    "build_raw_serving_input_receiver_fn",
+    "build_raw_supervised_input_receiver_fn",
+    "build_supervised_input_receiver_fn_from_input_fn",
+    "wrap_and_check_input_tensors",
 )
 _INPUTS = dict.fromkeys(
     ("numpy_input_fn", "pandas_input_fn"),
@@ -326,7 +327,9 @@ ROWS: dict[str, dict[str, str]] = {
     "tensorflow.estimator.experimental": {
         **_EARLY_STOPPING,
         "InMemoryEvaluatorHook": _HOST_TRAINING,
-        "build_raw_supervised_input_receiver_fn": _EXPORT,
+        "build_raw_supervised_input_receiver_fn": (
+            "tpuest.receivers:build_raw_supervised_input_receiver_fn"
+        ),
     },
     "tensorflow.estimator.export": {**_EXPORT_OUTPUTS, **_RECEIVERS},
     "tensorflow.estimator.inputs": _INPUTS,
@@ -353,8 +356,18 @@ ROWS: dict[str, dict[str, str]] = {
         "add_metrics": Advice("Return the metrics from model_fn, in eval_metric_ops."),
         "clip_gradients_by_norm": "tpuest.compat.optimizers:clip_gradients_by_norm",
     },
-    f"{_ORIGINAL}.export.export": _RECEIVERS,
-    f"{_ORIGINAL}.export.export_lib": {**_RECEIVERS, **_EXPORT_OUTPUTS},
+    f"{_ORIGINAL}.export.export": {
+        **_RECEIVERS,
+        "build_all_signature_defs": "tpuest.export:build_all_signature_defs",
+    },
+    f"{_ORIGINAL}.export.export_lib": {
+        **_RECEIVERS,
+        **_EXPORT_OUTPUTS,
+        **_rows(
+            "tpuest.export:", "EXPORT_TAG_MAP", "SIGNATURE_KEY_MAP", "build_all_signature_defs"
+        ),
+        "get_export_outputs": "tpuest.export_output:resolve_export_outputs",
+    },
     f"{_ORIGINAL}.export.export_output": _EXPORT_OUTPUTS,
     f"{_ORIGINAL}.hooks.basic_session_run_hooks": _HOOKS,
     f"{_ORIGINAL}.hooks.hooks": {"InMemoryEvaluatorHook": _HOST_TRAINING},
@@ -537,7 +550,9 @@ ROWS: dict[str, dict[str, str]] = {
         "InMemoryEvaluatorHook": _HOST_TRAINING,
         "add_metrics": Advice("Return the metrics from model_fn, in eval_metric_ops."),
         "clip_gradients_by_norm": "tpuest.compat.optimizers:clip_gradients_by_norm",
-        "build_raw_supervised_input_receiver_fn": _EXPORT,
+        "build_raw_supervised_input_receiver_fn": (
+            "tpuest.receivers:build_raw_supervised_input_receiver_fn"
+        ),
         "TowerOptimizer": Advice(
             "Pass the optimizer itself; on cores use tf.tpu.CrossShardOptimizer."
         ),
