@@ -106,7 +106,7 @@ def _claim(base: bytes) -> Version:
             if not tf.io.gfile.exists(version.path):
                 return version
             tf.io.gfile.rmtree(version.directory)
-        _logging.warn(
+        _logging.warning(
             "Directory %s already exists; retrying (attempt %d/%d)",
             version.path.decode(),
             attempt,
@@ -199,8 +199,7 @@ def _check_servable(receivers: Iterable[Any], signature: Any) -> None:
     graph = tf.compat.v1.get_default_graph()
     fed = {tensor.name for tensor in tf.nest.flatten(list(receivers), expand_composites=True)}
     outputs = [
-        _saved_model.get_tensor_from_tensor_info(info, graph)
-        for info in signature.outputs.values()
+        _saved_model.get_tensor_from_tensor_info(info, graph) for info in signature.outputs.values()
     ]
     pending = [tensor for tensor in tf.nest.flatten(outputs, expand_composites=True)]
     seen = set()
@@ -235,9 +234,9 @@ def _log_signatures(included: dict[str, Any], excluded: dict[str, str]) -> None:
         for name, reason in excluded.items():
             _logging.info("'%s' : %s", name, reason)
     if not included:
-        _logging.warn("Export includes no signatures!")
+        _logging.warning("Export includes no signatures!")
     elif DEFAULT_SERVING_KEY not in included:
-        _logging.warn("Export includes no default signature!")
+        _logging.warning("Export includes no default signature!")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,9 +261,7 @@ class MetaGraph:
 
     def __post_init__(self):
         if self.saves_variables and not self.checks_variables:
-            raise ValueError(
-                "If `save_variables` is `True, `check_variables` must not be `False`."
-            )
+            raise ValueError("If `save_variables` is `True, `check_variables` must not be `False`.")
 
 
 def add_meta_graph(builder: Any, meta_graph: MetaGraph, receiver: Any, spec: EstimatorSpec) -> None:
@@ -295,9 +292,7 @@ def add_meta_graph(builder: Any, meta_graph: MetaGraph, receiver: Any, spec: Est
     options = {
         "tags": meta_graph.tags,
         "signature_def_map": signatures,
-        "assets_collection": tf.compat.v1.get_collection(
-            tf.compat.v1.GraphKeys.ASSET_FILEPATHS
-        ),
+        "assets_collection": tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.ASSET_FILEPATHS),
         "main_op": local_init_op,
         "saver": saver,
         "strip_default_attrs": meta_graph.strip_default_attrs,

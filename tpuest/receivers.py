@@ -107,9 +107,7 @@ class SupervisedInputReceiver(_SupervisedFields):
       receiver_tensors: name to tensor; a lone one is named 'input'.
     """
 
-    def __new__(
-        cls, features: Any, labels: Any, receiver_tensors: Any
-    ) -> SupervisedInputReceiver:
+    def __new__(cls, features: Any, labels: Any, receiver_tensors: Any) -> SupervisedInputReceiver:
         """Checks the tensors.
 
         Raises:
