@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import zipapp
 
 import pytest
 
@@ -64,7 +65,9 @@ SHOW_ALL = """
     import sys
     import helper
     print(__name__, __file__, __doc__, __package__, __spec__, sys.argv, sys.path[0], helper.NAME)
-    print(sys.modules["__main__"].__dict__ is globals())
+    print(sys.modules["__main__"].__dict__ is globals(), type(__builtins__), sorted(globals()))
+    import atexit
+    atexit.register(lambda: print(sys.modules["__main__"].helper))
 """
 
 
@@ -73,18 +76,32 @@ def test_script_sees_what_python_shows_it(tmp_path, script):
     write(tmp_path / "programs" / "main.py", SHOW_ALL)
     write(tmp_path / "programs" / "helper.py", "NAME = 'helper'\n")
     arguments = (script, "one", "--simulate-tpu", "-m", "--doctor")
-    ours = run("-m", "tpuest", *arguments, directory=tmp_path)
-    pythons = run(*arguments, directory=tmp_path)
-    assert (ours.stdout, ours.stderr, ours.returncode) == (pythons.stdout, pythons.stderr, 0)
+    assert_as_under_python(*arguments, directory=tmp_path)
 
 
-def test_module_sees_what_python_shows_it(tmp_path):
-    write(tmp_path / "package" / "__init__.py", "")
-    write(tmp_path / "package" / "tool.py", SHOW_ALL.replace("__spec__", "__spec__.name"))
+@pytest.mark.parametrize("arguments", [["-m", "package.tool", "x"], ["-m", "package"]])
+def test_module_sees_what_python_shows_it(tmp_path, arguments):
+    write(tmp_path / "package" / "__init__.py", "import sys\nprint(sys.argv)\n")
+    for name in ("tool.py", "__main__.py"):
+        write(tmp_path / "package" / name, SHOW_ALL.replace("__spec__", "__spec__.name"))
     write(tmp_path / "helper.py", "NAME = 'helper'\n")
-    ours = run("-m", "tpuest", "-m", "package.tool", "x", directory=tmp_path)
-    pythons = run("-m", "package.tool", "x", directory=tmp_path)
-    assert (ours.stdout, ours.returncode) == (pythons.stdout, 0)
+    assert_as_under_python(*arguments, directory=tmp_path)
+
+
+@pytest.mark.parametrize("target", ["application", "application/", "application.pyz"])
+def test_directory_and_archive_see_what_python_shows_them(tmp_path, target):
+    write(tmp_path / "application" / "__main__.py", SHOW_ALL.replace("__spec__", "__spec__.name"))
+    write(tmp_path / "application" / "helper.py", "NAME = 'helper'\n")
+    zipapp.create_archive(tmp_path / "application", interpreter="/usr/bin/env python3")
+    assert_as_under_python(target, "x", directory=tmp_path)
+
+
+def assert_as_under_python(*arguments, directory):
+    """Runs a program with and without tpuest; what it prints and how it ends are the same."""
+    ours = run("-m", "tpuest", *arguments, directory=directory)
+    pythons = run(*arguments, directory=directory)
+    assert ours.stderr == pythons.stderr
+    assert (ours.stdout, ours.returncode) == (pythons.stdout, pythons.returncode)
 
 
 ENDINGS = [
@@ -105,10 +122,17 @@ ENDINGS = [
 @pytest.mark.parametrize("source", ENDINGS)
 def test_program_ends_as_under_python(tmp_path, source):
     write(tmp_path / "main.py", source)
-    ours = run("-m", "tpuest", "main.py", directory=tmp_path)
-    pythons = run("main.py", directory=tmp_path)
-    assert ours.stderr == pythons.stderr
-    assert (ours.stdout, ours.returncode) == (pythons.stdout, pythons.returncode)
+    assert_as_under_python("main.py", directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-m", "package.broken"], ["-m", "package.missing"], ["-m", "package"], ["package"]],
+)
+def test_module_that_fails_does_so_as_under_python(tmp_path, arguments):
+    write(tmp_path / "package" / "__init__.py", "")
+    write(tmp_path / "package" / "broken.py", "1 / 0\n")
+    assert_as_under_python(*arguments, directory=tmp_path)
 
 
 def test_traceback_through_imports_is_pythons(tmp_path):
@@ -118,14 +142,11 @@ def test_traceback_through_imports_is_pythons(tmp_path):
         "try:\n    import inner\nexcept ImportError as e:\n    raise OSError from e\n",
     )
     write(tmp_path / "inner.py", "from os import nothing_of_that_name\n")
-    ours = run("-m", "tpuest", "main.py", directory=tmp_path)
-    assert ours.stderr == run("main.py", directory=tmp_path).stderr
+    assert_as_under_python("main.py", directory=tmp_path)
 
 
 def test_missing_script_is_told_as_python_tells_it(tmp_path):
-    ours = run("-m", "tpuest", "nothing.py", directory=tmp_path)
-    assert ours.returncode == 2
-    assert "can't open file" in ours.stderr
+    assert_as_under_python("nothing.py", directory=tmp_path)
 
 
 # A test run in the background has its interrupts ignored, and children inherit that.
@@ -188,6 +209,37 @@ def test_simulated_cores_are_the_childrens_too(tmp_path):
     write(tmp_path / "main.py", "import os\nprint(os.environ['TPUEST_SIMULATE_TPU'])\n")
     ended = run("-m", "tpuest", "--simulate-tpu", "4", "main.py", directory=tmp_path)
     assert ended.stdout == "4\n"
+
+
+CHILDREN = """
+    import multiprocessing, subprocess, sys
+    def session(_):
+        import tensorflow as tf
+        return tf.Session.__name__
+    if __name__ == "__main__":
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.map(session, [0]))
+        subprocess.run([sys.executable, "child.py", "x"], check=True)
+"""
+
+
+def test_processes_that_a_program_starts_are_prepared_too(tmp_path):
+    write(tmp_path / "main.py", CHILDREN)
+    write(
+        tmp_path / "child.py",
+        """
+        import inspect, sys
+        print(sys.argv, sys.path[0], inspect.getargspec(lambda a: 0).args)
+        print([path for path in sys.path if "children" in path], "tensorflow" in sys.modules)
+        """,
+    )
+    ended = run("-m", "tpuest", "main.py", directory=tmp_path)
+    assert "sitecustomize" not in ended.stderr
+    assert ended.stdout.splitlines() == [
+        "['Session']",
+        f"['child.py', 'x'] {tmp_path} ['a']",
+        "[] False",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--simulate-tpu", "0", "x.py"], ["--no-such", "x.py"]])

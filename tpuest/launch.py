@@ -5,20 +5,25 @@ Takes what the command line says; gives nothing: the program ends the process as
     judge the program's source: TF 1 or TF 2
     when it imports TensorFlow: old names, v2 behaviour off for TF 1
     __main__ = a fresh module; run the code in it
+
+The processes that it starts are prepared the same way: `children`.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import dataclasses
 import importlib.machinery
 import importlib.util
 import os
+import pkgutil
 import runpy
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from tpuest import children
 from tpuest.compat import dialect, facade, on_import, python_names
 from tpuest.compat.dialect import Dialect
 
@@ -41,6 +46,11 @@ class Command:
     arguments: tuple[str, ...] = ()
     dialect: Dialect | None = None
 
+    @property
+    def package(self) -> str | None:
+        """The module's outermost package, which may be installed among libraries."""
+        return self.target.partition(".")[0] if self.is_module else None
+
 
 def run(command: Command) -> None:
     """Runs a program until it ends; its exceptions reach the caller without frames of ours on top.
@@ -49,37 +59,54 @@ def run(command: Command) -> None:
       SystemExit: the script can't be read, or the program ended so.
     """
     _set_arguments_and_path(command)
-    path = _file_of(command)
-    written_for = command.dialect or _judge(path, command)
-    package = command.target.partition(".")[0] if command.is_module else None
-    _prepare(written_for)
-    with facade.tf1_imports(written_for, package), _own_frames_hidden():
+    path = find_file(command, sys.path)
+    written_for = command.dialect or judge(path, sys.path)
+    prepare(written_for, command.package)
+    children.inherit(written_for)
+    # The one that started us stays alive: exit handlers may use it.
+    run.started_by, sys.modules["__main__"] = sys.modules["__main__"], _fresh_main()
+    with _own_frames_hidden():
         if command.is_module:
-            runpy.run_module(command.target, run_name="__main__", alter_sys=True)
-        elif path is None:
-            runpy.run_path(command.target, run_name="__main__")
+            # Private, and the same in Python 3.10 to 3.14: the public ones take the module away at the end.
+            runpy._run_module_as_main(command.target)
+        elif _is_importable(command.target):
+            runpy._run_module_as_main("__main__", alter_argv=False)
         else:
-            _run_script(command.target, path)
+            _run_script(path)
 
 
 def _set_arguments_and_path(command: Command) -> None:
-    sys.argv[:] = [command.target, *command.arguments]
-    if getattr(sys.flags, "safe_path", False):
-        return
-    # Ours, put there for `python -m tpuest` or for the installed command.
-    first = os.getcwd() if command.is_module else _directory_of(command.target)
-    sys.path[0] = first
+    # As Python does: a package that is imported on the way to its module sees '-m'.
+    sys.argv[:] = ["-m" if command.is_module else command.target, *command.arguments]
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        # Ours, put there for `python -m tpuest` or for the installed command.
+        sys.path[0] = first_on_path(command)
+    elif not command.is_module and _is_importable(command.target):
+        sys.path.insert(0, first_on_path(command))
 
 
-def _directory_of(script: str) -> str:
-    real = os.path.realpath(script)
-    return real if os.path.isdir(real) else os.path.dirname(real)
-
-
-def _file_of(command: Command) -> str | None:
-    """Gives the file that is run; `None` for a directory, an archive or an unknown module."""
+def first_on_path(command: Command) -> str:
+    """Gives what Python puts first on `sys.path`."""
     if command.is_module:
-        return dialect.find_module_file(command.target, sys.path)
+        return os.getcwd()
+    if _is_importable(command.target):
+        return os.path.join(os.getcwd(), command.target)
+    return os.path.dirname(os.path.realpath(command.target))
+
+
+def _is_importable(target: str) -> bool:
+    """Says whether a target is a directory or an archive, as Python finds it out."""
+    return pkgutil.get_importer(os.path.join(os.getcwd(), target)) is not None
+
+
+def find_file(command: Command, search_path: Sequence[str]) -> str | None:
+    """Gives the file that is run, which may be inside an archive; `None` for an unknown module.
+
+    Raises:
+      SystemExit: there is no such script; said on standard error, as Python says it.
+    """
+    if command.is_module:
+        return dialect.find_module_file(command.target, search_path)
     if not os.path.exists(command.target):
         print(
             f"{sys.executable}: can't open file {os.path.abspath(command.target)!r}: "
@@ -87,25 +114,26 @@ def _file_of(command: Command) -> str | None:
             file=sys.stderr,
         )
         raise SystemExit(2)
-    is_script = os.path.isfile(command.target) and not _is_archive(command.target)
     # As Python makes it absolute: '..' stays.
-    return os.path.join(os.getcwd(), command.target) if is_script else None
+    path = os.path.join(os.getcwd(), command.target)
+    return os.path.join(path, "__main__.py") if _is_importable(command.target) else path
 
 
-def _is_archive(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(4) == b"PK\x03\x04"
-
-
-def _judge(path: str | None, command: Command) -> Dialect:
+def judge(path: str | None, search_path: Sequence[str]) -> Dialect:
+    """Tells what a program was written for, by its file and those of its own that it imports."""
     if path is None:
-        path = os.path.join(command.target, "__main__.py")
-    own = [directory or os.getcwd() for directory in sys.path]
+        return Dialect.UNKNOWN
+    own = [directory or os.getcwd() for directory in search_path]
     return dialect.of_program(path, [d for d in own if not facade.is_library(os.path.join(d, ""))])
 
 
-def _prepare(written_for: Dialect) -> None:
-    """Arranges what happens when the program imports TensorFlow and NumPy."""
+def prepare(written_for: Dialect, package: str | None = None) -> None:
+    """Arranges what happens when the program imports TensorFlow and NumPy, until the process ends.
+
+    Args:
+      written_for: what the program was written for.
+      package: the program's own, which may be installed among libraries.
+    """
     # Keras reads it when TensorFlow is imported.
     if written_for.has_tf1_behavior and importlib.util.find_spec("tf_keras") is not None:
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -113,6 +141,7 @@ def _prepare(written_for: Dialect) -> None:
         python_names.restore_python_names()
         on_import.after_import("numpy", python_names.restore_numpy_names)
     on_import.after_import("tensorflow", lambda module: _start(module, written_for))
+    facade.serve_tf1_imports(written_for, package)
 
 
 def _start(tensorflow: types.ModuleType, written_for: Dialect) -> None:
@@ -133,19 +162,20 @@ def _disable_v2_behavior(v1: types.ModuleType) -> None:
     v1.logging.set_verbosity(verbosity)
 
 
-def _run_script(script: str, path: str) -> None:
-    """Runs a file in a fresh `__main__`, as Python's own start does."""
+def _fresh_main() -> types.ModuleType:
+    module = types.ModuleType("__main__")
+    vars(module).update(__annotations__={}, __builtins__=builtins)
+    return module
+
+
+def _run_script(path: str) -> None:
+    """Runs a file in `__main__`, as Python's own start does."""
     with open(path, "rb") as file:
         code = compile(file.read(), path, "exec", dont_inherit=True)
-    module = types.ModuleType("__main__")
+    names = vars(sys.modules["__main__"])
     loader = importlib.machinery.SourceFileLoader("__main__", path)
-    vars(module).update(
-        __file__=path, __cached__=None, __builtins__=__builtins__, __loader__=loader
-    )
-    # The one that started us stays alive: exit handlers may use it.
-    _run_script.started_by = sys.modules["__main__"]
-    sys.modules["__main__"] = module
-    exec(code, vars(module))  # noqa: S102
+    names.update(__file__=path, __cached__=None, __loader__=loader)
+    exec(code, names)  # noqa: S102
 
 
 @contextlib.contextmanager

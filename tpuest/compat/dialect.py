@@ -12,9 +12,12 @@ A program is its script and the files of its own that the script imports, read u
 from __future__ import annotations
 
 import ast
+import contextlib
 import enum
 import importlib.machinery
 import os
+import re
+import zipimport
 from collections.abc import Iterator, Sequence
 
 from tpuest.compat import root_names
@@ -22,6 +25,12 @@ from tpuest.compat import root_names
 # Called under any API, they say what the program wants.
 _TF1_CALLS = frozenset({"disable_v2_behavior", "disable_eager_execution"})
 _TF2_CALLS = frozenset({"enable_v2_behavior", "assert_v2_behavior"})
+# A file without these words has none of the evidence.
+_MAY_TELL = re.compile("|".join(["tensorflow", *sorted(_TF1_CALLS), *sorted(_TF2_CALLS)]).encode())
+_IMPORT = re.compile(
+    rb"^[ \t]*((?:from[ \t]+\S+[ \t]+import[ \t]*\([^)]*\)|(?:from|import)[ \t](?:\\\r?\n|[^\\\n;])*))",
+    re.MULTILINE,
+)
 _COMPAT_V1 = "compat.v1"
 _MOST_FILES = 200
 
@@ -164,11 +173,28 @@ def _judge(evidence: _Evidence) -> Dialect:
 
 
 def _parse(path: str) -> ast.Module | None:
+    """Parses a file; of one that tells nothing itself only the imports, which is far faster."""
     try:
-        with open(path, "rb") as file:
-            return ast.parse(file.read())
-    except (OSError, SyntaxError, ValueError):
+        source = _read(path)
+        if not _MAY_TELL.search(source):
+            with contextlib.suppress(SyntaxError):
+                return ast.parse(b"\n".join(_IMPORT.findall(source)))
+        return ast.parse(source)
+    except (OSError, ImportError, SyntaxError, ValueError):
         return None
+
+
+def _read(path: str) -> bytes:
+    """Reads a source file, which may be inside an archive.
+
+    Raises:
+      ImportError: it is in neither.
+    """
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            return file.read()
+    directory, name = os.path.split(path)
+    return zipimport.zipimporter(directory).get_source(name.removesuffix(".py")).encode()
 
 
 def _imported_files(module: ast.Module, importer: str, search_path: Sequence[str]) -> Iterator[str]:

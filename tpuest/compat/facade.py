@@ -4,13 +4,13 @@
     import tensorflow as tf           in a library that uses TF 2  ->  tensorflow
     import tensorflow.compat.v2       anywhere                     ->  tensorflow's own
 
-Takes the program's `Dialect`; changes `builtins.__import__` until it is taken back.
+Takes the program's `Dialect`; changes `builtins.__import__` until the process ends: exit handlers and
+threads that outlive the program's last line import too.
 """
 
 from __future__ import annotations
 
 import builtins
-import contextlib
 import functools
 import importlib
 import os
@@ -19,7 +19,6 @@ import site
 import sys
 import sysconfig
 import types
-from collections.abc import Iterator
 from typing import Any
 
 from tpuest.compat import dialect
@@ -59,20 +58,14 @@ class Tf1Root(types.ModuleType):
         return sorted({"compat", *dir(vars(self)["_v1"])})
 
 
-@contextlib.contextmanager
-def tf1_imports(program: Dialect, program_package: str | None = None) -> Iterator[None]:
+def serve_tf1_imports(program: Dialect, program_package: str | None = None) -> None:
     """Lets the program's files import TensorFlow 1's root.
 
     Args:
       program: what the program was written for.
       program_package: its own package, where that is installed among libraries.
     """
-    importer = _Importer(builtins.__import__, program, program_package)
-    builtins.__import__ = importer
-    try:
-        yield
-    finally:
-        builtins.__import__ = importer.real_import
+    builtins.__import__ = _Importer(builtins.__import__, program, program_package)
 
 
 class _Importer:
