@@ -18,6 +18,10 @@ from tensorflow.python.client.session import _FetchHandler as FetchHandler  # no
 from tensorflow.python.data.ops import multi_device_iterator_ops
 from tensorflow.python.eager.context import context, eager_mode, graph_mode  # noqa: F401
 
+# tpu_inference: what a TPU serves is a function that may make variables and takes the model's by handle; the newer
+# kinds of functions do neither in a TF 1 graph.
+from tensorflow.python.framework.function import Defun  # noqa: F401
+
 # A branch with a cross-replica sum is built for all replicas at once, from its function.
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph  # noqa: F401
 
@@ -153,6 +157,9 @@ from tensorflow.python.ops import lookup_ops  # noqa: F401
 # compat.contrib_metrics: variables of a metric, as those of tf.metrics.
 from tensorflow.python.ops.metrics_impl import metric_variable  # noqa: F401
 
+# tpu_inference: the real rewrite and its like, whatever is installed under the public names.
+from tensorflow.python.tpu import tpu
+
 # compat.tpu: the sum over cores as TensorFlow builds it, and whether model_fn is being built for cores.
 from tensorflow.python.tpu.ops.tpu_ops import cross_replica_sum  # noqa: F401
 from tensorflow.python.tpu.tpu_function import get_tpu_context
@@ -164,3 +171,14 @@ from tensorflow.python.tpu.tpu_optimizer import CrossShardOptimizer  # noqa: F40
 def number_of_shards():
     """Tells over how many cores `model_fn` is being built; `None` outside."""
     return get_tpu_context().number_of_shards
+
+
+@contextlib.contextmanager
+def tpu_inference_context():
+    """Builds what stands around a served TPU computation; `tpu.under_tpu_inference_context` tells."""
+    context = tpu._TPUInferenceContext("tpu_inference", check_ops=False)
+    context.Enter()
+    try:
+        yield
+    finally:
+        context.Exit()

@@ -410,22 +410,15 @@ class Estimator:
 
     def _call_model_fn(self, features: Any, labels: Any, mode: str, config: Any) -> EstimatorSpec:
         """Calls `model_fn` for an export, outside the engine."""
-        spec = signatures.call_model_fn(
-            self._model_fn,
-            features=features,
-            labels=labels,
-            mode=mode,
-            config=config,
-            params=self._params_for_export(mode),
-        )
+        spec = self._spec_for_export(features, labels, mode, config)
         if isinstance(spec, TPUEstimatorSpec):
             return spec.as_estimator_spec()
         if not isinstance(spec, EstimatorSpec):
             raise ValueError("model_fn should return an EstimatorSpec.")
         return spec
 
-    def _params_for_export(self, mode: str) -> dict:
-        return self.params
+    def _spec_for_export(self, features: Any, labels: Any, mode: str, config: Any) -> Any:
+        return self.model_fn(features, labels, mode, config)
 
     def _checkpoint_to_export(self) -> str:
         path = self.latest_checkpoint()

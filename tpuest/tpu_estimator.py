@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tpuest import arguments, signatures
+from tpuest import _tf, arguments, signatures, tpu_inference
 from tpuest import hooks as own_hooks
 from tpuest.config import RunConfig, parse_iterations_per_loop
 from tpuest.errors import UnsupportedError
@@ -18,6 +19,8 @@ from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topolog
 
 # Not 'use_tpu': programs pass it themselves, and `model_fn` gets the run's.
 RESERVED_PARAMS = ["batch_size", "context"]
+# What an export for TPUs is called where other modes have their name.
+INFERENCE_ON_TPU = "_inference_on_tpu"
 
 
 class TPUEstimator(Estimator):
@@ -95,6 +98,9 @@ class TPUEstimator(Estimator):
         self._use_tpu = use_tpu
         self._eval_on_tpu = eval_on_tpu
         self._axes = batch_axis
+        self._export_to_tpu = export_to_tpu
+        self._export_to_cpu = export_to_cpu
+        self._api_version = ExportSavedModelApiVersion(export_saved_model_api_version)
         super().__init__(model_fn, model_dir, config, params, warm_start_from)
         self._iterations_setting = parse_iterations_per_loop(config.tpu_config.iterations_per_loop)
 
@@ -105,10 +111,72 @@ class TPUEstimator(Estimator):
             )
         return super()._train(input_fn, hooks, steps, max_steps, listeners)
 
-    def _params_for_export(self, mode: str) -> dict:
+    def _add_meta_graph_for_mode(
+        self,
+        builder: Any,
+        input_receiver_fn_map: dict[str, Callable],
+        checkpoint_path: str,
+        save_variables: bool = True,
+        mode: str = ModeKeys.PREDICT,
+        export_tags: list[str] | None = None,
+        check_variables: bool = True,
+        strip_default_attrs: bool = True,
+    ) -> None:
+        if self._export_to_tpu and mode != ModeKeys.PREDICT:
+            tf.compat.v1.logging.warn(
+                "TPUEstimator only handles mode PREDICT for exporting when `export_to_tpu` is "
+                "`True`; Mode %s will be ignored for TPU.",
+                mode,
+            )
+        if not self._export_to_cpu and not self._export_to_tpu:
+            raise ValueError("One of export_to_cpu and export_to_tpu must be true.")
+        if self._export_to_cpu:
+            super()._add_meta_graph_for_mode(
+                builder,
+                input_receiver_fn_map,
+                checkpoint_path,
+                save_variables,
+                mode,
+                export_tags,
+                check_variables,
+                strip_default_attrs,
+            )
+        if self._export_to_tpu and mode == ModeKeys.PREDICT:
+            is_first = not self._export_to_cpu
+            super()._add_meta_graph_for_mode(
+                builder,
+                {INFERENCE_ON_TPU: input_receiver_fn_map[mode]},
+                checkpoint_path,
+                save_variables=is_first,
+                mode=INFERENCE_ON_TPU,
+                export_tags=[tf.saved_model.SERVING, tf.saved_model.TPU],
+                check_variables=is_first,
+                strip_default_attrs=strip_default_attrs,
+            )
+
+    def _spec_for_export(self, features: Any, labels: Any, mode: str, config: Any) -> Any:
+        """Calls `model_fn`; for a TPU, V1 wraps all of it, and V2 has it wrap itself."""
+        if mode != INFERENCE_ON_TPU:
+            return self._call_with_use_tpu(features, labels, mode, config, use_tpu=False)
+        with _tf.tpu_inference_context():
+            if self._api_version == ExportSavedModelApiVersion.V2:
+                return self._call_with_use_tpu(
+                    features, labels, ModeKeys.PREDICT, config, use_tpu=True
+                )
+            on_host = functools.partial(self._call_with_use_tpu, use_tpu=False)
+            return tpu_inference.model_fn_inference_on_tpu(on_host, features, labels, config)
+
+    def _call_with_use_tpu(self, features, labels, mode, config, use_tpu):
         params = self.params
-        signatures.add_param(params, "use_tpu", False)
-        return params
+        signatures.add_param(params, "use_tpu", use_tpu)
+        return signatures.call_model_fn(
+            self._model_fn,
+            features=features,
+            labels=labels,
+            mode=mode,
+            config=config,
+            params=params,
+        )
 
     def _topology(self, mode: str) -> Topology:
         on_tpu = self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)
@@ -138,3 +206,33 @@ class TPUEstimator(Estimator):
         if self._iterations_setting.unit == "seconds":
             return own_hooks.LogPeriod(None, self._iterations_setting.value, size)
         return own_hooks.LogPeriod(self._config.log_step_count_steps, None, size)
+
+
+def export_estimator_savedmodel(
+    estimator: Estimator,
+    export_dir_base: str,
+    serving_input_receiver_fn: Callable,
+    assets_extra: dict[str, str] | None = None,
+    as_text: bool = False,
+    checkpoint_path: str | None = None,
+) -> bytes:
+    """Exports the model of an `Estimator` for TPUs and CPU.
+
+    Args:
+      estimator: whose newest checkpoint and `model_fn` are exported.
+      export_dir_base: see `Estimator.export_saved_model`.
+      serving_input_receiver_fn: see `Estimator.export_saved_model`.
+      assets_extra: see `Estimator.export_saved_model`.
+      as_text: see `Estimator.export_saved_model`.
+      checkpoint_path: see `Estimator.export_saved_model`.
+    """
+    exporting = TPUEstimator(
+        estimator._model_fn,
+        config=RunConfig(model_dir=estimator.model_dir),
+        params=estimator.params,
+        train_batch_size=2048,  # Asked for, and not used.
+        eval_batch_size=2048,
+    )
+    return exporting.export_saved_model(
+        export_dir_base, serving_input_receiver_fn, assets_extra, as_text, checkpoint_path
+    )

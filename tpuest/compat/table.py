@@ -147,7 +147,7 @@ _CONTRIB_TPU = {
     ),
     "AsyncCheckpointSaverHook": "tpuest.compat.tpu_hooks:AsyncCheckpointSaverHook",
     "TPUDistributionStrategy": "tensorflow:distribute.TPUStrategy",
-    "export_estimator_savedmodel": _EXPORT,
+    "export_estimator_savedmodel": "tpuest.tpu_estimator:export_estimator_savedmodel",
     "keras_to_tpu_model": Advice(
         "Compile the Keras model in the scope of a tf.distribute.TPUStrategy."
     ),
@@ -431,7 +431,16 @@ ROWS: dict[str, dict[str, str]] = {
         "_PaddingSignals": "tpuest.compat.input_signals:PaddingSignals",
         "_StopSignals": "tpuest.compat.input_signals:StopSignals",
         "_TPUStopAtStepHook": "tpuest.compat.stop_at_step:TPUStopAtStepHook",
-        "model_fn_inference_on_tpu": "tpuest.compat.tpu:model_fn_inference_on_tpu",
+        "_INFERENCE_ON_TPU_MODE": "tpuest.tpu_estimator:INFERENCE_ON_TPU",
+        "_clone_export_output_with_tensors": "tpuest.tpu_inference:clone_export_output_with_tensors",
+        "_export_output_to_tensors": "tpuest.tpu_inference:export_output_to_tensors",
+        "export_estimator_savedmodel": "tpuest.tpu_estimator:export_estimator_savedmodel",
+        **_rows(
+            "tpuest.tpu_inference:",
+            "call_computation",
+            "inference_on_tpu",
+            "model_fn_inference_on_tpu",
+        ),
     },
     f"{_ORIGINAL}.tpu.util": _rows(
         "tpuest.compat.tpu_util:",

@@ -66,50 +66,48 @@ def shutdown_system(job: str | None = None) -> tf.Operation:
     return tf.no_op(name="tpu_shutdown")
 
 
-def rewrite(computation: Callable, inputs: Sequence | None = None, *_: Any, **__: Any) -> Any:
-    """Calls the computation here, once."""
+def rewrite(
+    computation: Callable, inputs: Sequence | None = None, *args: Any, **kwargs: Any
+) -> Any:
+    """Calls the computation here, once; has a TPU compute it in an export for TPUs."""
+    if _tf.tpu.under_tpu_inference_context():
+        return _tf.tpu.rewrite(computation, inputs, *args, **kwargs)
     return computation(*(inputs or ()))
 
 
-def replicate(computation: Callable, inputs: Sequence | None = None, *_: Any, **__: Any) -> list:
-    """Calls the computation here, once for each replica's inputs."""
+def replicate(
+    computation: Callable, inputs: Sequence | None = None, *args: Any, **kwargs: Any
+) -> list:
+    """Calls the computation here, once for each replica's inputs; has a TPU compute them in an export for TPUs."""
+    if _tf.tpu.under_tpu_inference_context():
+        return _tf.tpu.replicate(computation, inputs, *args, **kwargs)
     return [_as_list(computation(*replica)) for replica in (inputs or [[]])]
 
 
 def shard(
-    computation: Callable, inputs: Sequence | None = None, num_shards: int = 1, *_: Any, **__: Any
+    computation: Callable,
+    inputs: Sequence | None = None,
+    num_shards: int = 1,
+    *args: Any,
+    **kwargs: Any,
 ) -> list:
-    """Calls the computation here, on the whole inputs."""
+    """Calls the computation here, on the whole inputs; has TPU cores compute it in an export for TPUs."""
+    if _tf.tpu.under_tpu_inference_context():
+        return _tf.tpu.shard(computation, inputs, num_shards, *args, **kwargs)
     return _as_list(computation(*(inputs or ())))
 
 
 def batch_parallel(
-    computation: Callable, inputs: Sequence | None = None, num_shards: int = 1, *_: Any, **__: Any
+    computation: Callable,
+    inputs: Sequence | None = None,
+    num_shards: int = 1,
+    *args: Any,
+    **kwargs: Any,
 ) -> list:
-    """Calls the computation here, on the whole batch."""
+    """Calls the computation here, on the whole batch; has TPU cores compute it in an export for TPUs."""
+    if _tf.tpu.under_tpu_inference_context():
+        return _tf.tpu.batch_parallel(computation, inputs, num_shards, *args, **kwargs)
     return shard(computation, inputs, num_shards)
-
-
-def model_fn_inference_on_tpu(
-    model_fn: Callable,
-    features: Any,
-    labels: Any = None,
-    config: Any = None,
-    params: Any = None,
-    batch_config: Any = None,
-) -> Any:
-    """Calls `model_fn` for prediction here, and gives the predictions' tensors."""
-    from tpuest import signatures, spec
-
-    answer = signatures.call_model_fn(
-        model_fn,
-        features=features,
-        labels=labels,
-        mode=spec.ModeKeys.PREDICT,
-        config=config,
-        params=params,
-    )
-    return answer.export_outputs or answer.predictions
 
 
 def _as_list(outputs: Any) -> list:
