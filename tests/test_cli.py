@@ -206,7 +206,14 @@ def test_option_settles_what_source_leaves_open(tmp_path, option, expected):
 
 
 def test_simulated_cores_are_the_childrens_too(tmp_path):
-    write(tmp_path / "main.py", "import os\nprint(os.environ['TPUEST_SIMULATE_TPU'])\n")
+    write(
+        tmp_path / "main.py",
+        """
+        import os
+        assert "COLAB_TPU_ADDR" in os.environ
+        print(os.environ["TPUEST_SIMULATE_TPU"])
+        """,
+    )
     ended = run("-m", "tpuest", "--simulate-tpu", "4", "main.py", directory=tmp_path)
     assert ended.stdout == "4\n"
 

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tpuest import launch
+from tpuest import chips, launch
 from tpuest.compat.dialect import Dialect
 
 _DESCRIPTION = "Runs a TPUEstimator program, unchanged, on TensorFlow 2.16 to 2.21."
@@ -21,8 +21,6 @@ _EPILOG = (
     "Options stand before the script. Whether a program was written for TensorFlow 1 is read from its "
     "source; --tf1 and --tf2 settle it where that fails."
 )
-# As topology.SIMULATION_VARIABLE, whose module imports TensorFlow.
-_SIMULATION_VARIABLE = "TPUEST_SIMULATE_TPU"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     if options.simulate_tpu is not None:
-        os.environ[_SIMULATION_VARIABLE] = str(options.simulate_tpu)
+        os.environ[chips.SIMULATION_VARIABLE] = str(options.simulate_tpu)
     if options.doctor:
         from tpuest import doctor
 

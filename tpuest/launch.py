@@ -23,8 +23,8 @@ import sys
 import types
 from collections.abc import Iterator, Sequence
 
-from tpuest import children
-from tpuest.compat import dialect, facade, on_import, python_names
+from tpuest import children, chips
+from tpuest.compat import colab, dialect, facade, on_import, python_names
 from tpuest.compat.dialect import Dialect
 
 _IMPORTING_FILES = (facade.__file__, on_import.__file__)
@@ -137,6 +137,8 @@ def prepare(written_for: Dialect, package: str | None = None) -> None:
     # Keras reads it when TensorFlow is imported.
     if written_for.has_tf1_behavior and importlib.util.find_spec("tf_keras") is not None:
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    # Programs may look for it before they import TensorFlow.
+    colab.show_tpu(is_simulated=bool(chips.cores_to_simulate()))
     if written_for.has_tf1_behavior:
         python_names.restore_python_names()
         on_import.after_import("numpy", python_names.restore_numpy_names)

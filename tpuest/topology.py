@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tpuest import errors
+from tpuest import chips, errors
 from tpuest.config import InputPipelineConfig
 from tpuest.spec import ModeKeys
-
-SIMULATION_VARIABLE = "TPUEST_SIMULATE_TPU"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,15 +186,21 @@ def _make_logical_cpus(num_cores: int) -> None:
         raise RuntimeError(
             f"Cannot simulate {num_cores} TPU cores: TensorFlow already runs with {len(made)} CPU "
             "device(s). Call tpuest.simulate_tpu before the first op, or set "
-            f"{SIMULATION_VARIABLE}={num_cores} in the environment."
+            f"{chips.SIMULATION_VARIABLE}={num_cores} in the environment."
         ) from error
 
 
 def simulated_cores() -> int:
     """Returns how many cores are simulated, 0 if none."""
     if _Simulation.num_cores is None:
-        simulate_tpu(int(os.environ.get(SIMULATION_VARIABLE) or 0))
+        simulate_tpu(cores_to_simulate())
     return _Simulation.num_cores
+
+
+def cores_to_simulate() -> int:
+    """Returns how many cores were asked for so far; TensorFlow doesn't have them yet."""
+    made = _Simulation.num_cores
+    return chips.cores_to_simulate() if made is None else made
 
 
 def find_topology(config: Any, use_tpu: bool) -> Topology:
@@ -216,7 +219,7 @@ def find_topology(config: Any, use_tpu: bool) -> Topology:
         return _host_topology()
     if simulated_cores():
         return _simulated_topology(_wanted_cores(config, simulated_cores()))
-    return _tpu_topology(config.cluster, config.tpu_config.num_shards)
+    return _tpu_topology(config.cluster, config.master, config.tpu_config.num_shards)
 
 
 def _check_is_alone(config: Any) -> None:
@@ -288,14 +291,14 @@ def _simulated_topology(num_cores: int) -> Topology:
 
 
 @functools.cache
-def _tpu_topology(cluster: Any, num_shards: int | None) -> Topology:
-    """Connects to the TPU, once a process for each cluster."""
+def _tpu_topology(cluster: Any, master: str, num_shards: int | None) -> Topology:
+    """Connects to the TPU, once a process for each cluster or master."""
+    from tpuest.compat.cluster_resolver import TPUClusterResolver  # It asks for simulated cores.
+
+    resolver = cluster or TPUClusterResolver(master or None)
     # The resolver of old programs is made before anyone knows whether a TPU is wanted.
-    is_nothing = getattr(cluster, "is_nothing", False)
-    if is_nothing or (cluster is None and not tf.config.list_physical_devices("TPU")):
-        looked_for = cluster.looked_for if is_nothing else "a TPU on this machine (tpu='local')"
-        raise errors.no_tpu(looked_for, tf.config.list_physical_devices())
-    resolver = cluster or tf.distribute.cluster_resolver.TPUClusterResolver("local")
+    if getattr(resolver, "is_nothing", False):
+        raise errors.no_tpu(resolver.looked_for, tf.config.list_physical_devices())
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
     return tpu_topology(tf.distribute.TPUStrategy(resolver), num_shards)

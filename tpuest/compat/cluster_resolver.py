@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tpuest import topology
+from tpuest.compat import colab
 
 _Resolver = tf.distribute.cluster_resolver.TPUClusterResolver
 # Of a resolver without a TPU: what TF 1 said for tpu=''.
@@ -96,8 +97,8 @@ def _asked_for(tpu: Any) -> str:
     if isinstance(tpu, bytes):
         tpu = tpu.decode()
     if tpu is None:
-        tpu = os.environ.get("TPU_NAME") or os.environ.get("COLAB_TPU_ADDR") or ""
-    return tpu
+        tpu = os.environ.get("TPU_NAME") or os.environ.get(colab.VARIABLE) or ""
+    return "" if colab.is_this_machine(tpu) else tpu
 
 
 def _choose(asked: str) -> str | None:

@@ -17,7 +17,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from tpuest.compat import api, table, trace
+from tpuest import topology
+from tpuest.compat import api, colab, table, trace
 from tpuest.compat.modules import ModuleTree, OldModuleFinder, resolve
 
 _ABSENT = object()
@@ -46,6 +47,7 @@ def install() -> None:
         _replace_api(undo, table.REPLACED)
         _put_back_private_names(undo)
         _replace_layers(undo)
+        _serve_old_notebooks(undo)
         _installation.undo = undo.pop_all()
 
 
@@ -140,7 +142,17 @@ def _replace_layers(undo: contextlib.ExitStack) -> None:
     _set(undo, importlib.import_module(table.NORMALIZATION), "__getattr__", find)
 
 
-def _set(undo: contextlib.ExitStack, module: types.ModuleType, name: str, value: Any) -> None:
+def _serve_old_notebooks(undo: contextlib.ExitStack) -> None:
+    if colab.show_tpu(is_simulated=bool(topology.cores_to_simulate())):
+        undo.callback(colab.hide_tpu)
+    v1 = importlib.import_module("tensorflow.compat.v1")
+    for session in (v1.Session, v1.InteractiveSession):
+        _set(undo, session, "__init__", colab.with_local_target(session.__init__))
+
+
+def _set(
+    undo: contextlib.ExitStack, module: types.ModuleType | type, name: str, value: Any
+) -> None:
     # Not getattr: an attribute may be a lazy module, which would load.
     before = vars(module).get(name, _ABSENT)
     setattr(module, name, value)

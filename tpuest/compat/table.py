@@ -491,6 +491,13 @@ ROWS: dict[str, dict[str, str]] = {
     # The rest of tf.contrib
     "tensorflow.contrib": {},
     "tensorflow.contrib.cloud": {
+        **_rows(
+            "tpuest.compat.cloud:",
+            "BlockCacheParams",
+            "ConfigureGcsHook",
+            "configure_colab_session",
+            "configure_gcs",
+        ),
         "BigtableClient": Advice(
             "Read the data from files: tf.data.TFRecordDataset, gs:// paths too."
         ),
