@@ -462,3 +462,22 @@ def test_an_error_of_a_hook_is_the_calls(tmp_path):
     with pytest.raises(KeyError, match="mine"):
         train(tmp_path, [Fail()])
     assert train(tmp_path, []).get_variable_value("global_step") == 6
+
+
+def test_a_hook_makes_its_variables_anew_in_each_training(tmp_path):
+    class Count(tf.train.SessionRunHook):
+        def begin(self):
+            count = tf.get_variable(
+                "num_calls", [], initializer=tf.zeros_initializer(), trainable=False
+            )
+            self.add = tf.assign_add(count, 1.0)
+
+        def after_run(self, run_context, run_values):
+            run_context.session.run(self.add)
+
+    estimator = models.make_estimator(tmp_path)
+    for num_runs in (2.0, 4.0):
+        estimator.train(models.train_input_fn, hooks=[Count()], steps=2)
+        assert estimator.get_variable_value("num_calls") == num_runs
+    estimator.train(models.train_input_fn, steps=2)
+    assert estimator.get_variable_names() == ["b", "global_step", "w"]

@@ -44,8 +44,14 @@ from tensorflow.python.ops.resource_variable_ops import UninitializedVariable  #
 # spec.HostCallHook: a session must initialise the summary writers of a host call; no public list of them.
 from tensorflow.python.ops.summary_ops_v2 import summary_writer_initializer_op  # noqa: F401
 
+# export_versions: read from its module at each call, as the original does: its tests put another function there.
+from tensorflow.python.platform import gfile  # noqa: F401
+
 # params['batch_size'] rules apart, CrossShardOptimizer asks this context how many shards there are.
 from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
+
+# training: the timer is read from its module when a run begins, as the original does: its tests put another one there.
+from tensorflow.python.training import basic_session_run_hooks  # noqa: F401
 
 # The counter of evaluated batches, by which evaluation hooks (their own too) know when to stop.
 from tensorflow.python.training.evaluation import (
@@ -182,3 +188,15 @@ def tpu_inference_context():
         yield
     finally:
         context.Exit()
+
+
+# compat.fake_summary_writer: where TF 1's writers are looked up, to put another one there in a test.
+from tensorflow.python.summary.writer import writer as summary_writer  # noqa: F401
+from tensorflow.python.summary.writer import writer_cache as summary_writer_cache  # noqa: F401
+
+
+def assert_meta_graph_protos_equal(test_case, expected, actual):
+    """Compares two MetaGraphDefs as TensorFlow's tests do: without what differs in equal graphs."""
+    from tensorflow.python.framework import test_util  # slow to load, and only a test asks for it
+
+    test_util.assert_meta_graph_protos_equal(test_case, expected, actual)

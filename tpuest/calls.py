@@ -26,6 +26,7 @@ from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import STEP_MARKER
 from tpuest.session import ReplicaSession
+from tpuest.variables import ReplicaVariables
 
 # Between two calls of the compiled loop the host looks at clocks and signals: seldom, but before people wonder.
 _SECONDS_PER_CALL = 1.0
@@ -43,6 +44,7 @@ class Run:
       hooks: all hooks of the call.
       partial_step: for batches too small for the cores; `None` where there are none.
       model_dir: where checkpoints are, to keep deleting the oldest; `None` outside training.
+      live_variables: whose values to start from instead, as far as they have the model's names.
     """
 
     compiled: CompiledProgram
@@ -51,6 +53,7 @@ class Run:
     hooks: tuple
     partial_step: PartialStep | None = None
     model_dir: str | None = None
+    live_variables: ReplicaVariables | None = None
 
     def __post_init__(self):
         own_hooks.check_supported(self.hooks)
@@ -81,7 +84,9 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
             run.model_dir and checkpoint.latest_checkpoint(run.model_dir)
         ) or run.checkpoint_path
         variables = run.compiled.variables
-        checkpoint.initialize(self.session, run.compiled.program, variables, path)
+        checkpoint.initialize(
+            self.session, run.compiled.program, variables, path, run.live_variables
+        )
         return self.session
 
 

@@ -14,7 +14,11 @@ from tpuest.variables import ReplicaVariables
 
 
 def initialize(
-    session: Any, program: Any, variables: ReplicaVariables, checkpoint_path: str | None
+    session: Any,
+    program: Any,
+    variables: ReplicaVariables,
+    checkpoint_path: str | None,
+    live_variables: ReplicaVariables | None = None,
 ) -> None:
     """Makes the session ready.
 
@@ -24,6 +28,7 @@ def initialize(
       variables: the session's.
       checkpoint_path: what to restore; `None` runs the initialisers. Nothing is read if the variables hold the
         checkpoint's values already.
+      live_variables: what to copy into the variables of the same names, without a checkpoint.
 
     Raises:
       RuntimeError: a variable is left without a value.
@@ -34,6 +39,8 @@ def initialize(
         _run_initializers(session, scaffold)
     elif not program.restores_plainly or variables.checkpoint != wanted:
         scaffold.saver.restore(session, checkpoint_path)
+    if live_variables is not None:
+        variables.copy_from(live_variables)
     session.run(scaffold.local_init_op)
     _check_ready(session, scaffold)
     if program.restores_plainly:

@@ -38,6 +38,7 @@ from tpuest.replica import LOSS, ModelCall, Program, build_program
 from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, WarmStartSettings
 from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topology
 from tpuest.transplant import TransplantSource
+from tpuest.variables import ReplicaVariables
 from tpuest.workspace import Workspace, Workspaces
 
 
@@ -93,6 +94,10 @@ class Estimator:
     @property
     def params(self) -> dict:
         return copy.deepcopy(self._params)
+
+    @property
+    def warm_start_settings(self) -> WarmStartSettings | None:
+        return self._warm_start
 
     @property
     def model_fn(self) -> Callable:
@@ -209,15 +214,33 @@ class Estimator:
         hooks = arguments.checked_hooks(hooks)
         path = self._checkpoint_to_use(checkpoint_path, "evaluate")
         program, pipeline = self._build(ModeKeys.EVAL, input_fn, path)
-        with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
-            compiled = space.compile(program)
-            hooks_of_call = _in_session(program, hooks)
-            partial = self._partial_step(compiled, pipeline, space)
-            run = calls.Run(compiled, pipeline, path, hooks_of_call, partial)
-            with trace.graph_scope(program.graph):
-                results = calls.evaluate(run, steps)
-        reports.write_evaluation(self.eval_dir(name), results, path)
-        return results
+        return self._evaluate(program, pipeline, steps, hooks, path, name)
+
+    def evaluation_of_variables(
+        self, input_fn: Callable, steps: int | None, hooks: Sequence | None, name: str | None
+    ) -> Callable[[ReplicaVariables], dict[str, Any]]:
+        """Prepares what `evaluate` does, for variables in memory instead of a checkpoint.
+
+        Args:
+          input_fn: see `evaluate`.
+          steps: see there.
+          hooks: see there.
+          name: see there.
+
+        Returns:
+          A function that evaluates the values of variables that have the model's names.
+
+        Raises:
+          ValueError: `steps` isn't positive, or the model has a saver or an initialisation of its own.
+        """
+        arguments.check_count("steps", steps, "Eval steps")
+        hooks = arguments.checked_hooks(hooks)
+        program, pipeline = self._build(ModeKeys.EVAL, input_fn, None)
+        if program.scaffold.init_fn is not None:
+            raise ValueError("InMemoryEvaluator does not support custom init_fn")
+        if not program.restores_plainly:
+            raise ValueError("InMemoryEvaluator does not support custom saver")
+        return lambda live: self._evaluate(program, pipeline, steps, hooks, None, name, live)
 
     def predict(
         self,
@@ -243,7 +266,7 @@ class Estimator:
         path = self._checkpoint_to_use(checkpoint_path, "predict")
         program, pipeline = self._build(ModeKeys.PREDICT, input_fn, path)
         predictions = predicting.choose(program.predictions, predict_keys)
-        with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
+        with self._workspaces.lease(program, checkpoint.identity(path)) as space:
             run = calls.Run(space.compile(program), pipeline, path, _in_session(program, hooks))
             for batch in calls.predict(run, predictions):
                 if yield_single_examples:
@@ -430,6 +453,23 @@ class Estimator:
             raise ValueError(f"Couldn't find trained model at {self.model_dir}.")
         return path
 
+    def _evaluate(self, program, pipeline, steps, hooks, path, name, live=None) -> dict[str, Any]:
+        """Evaluates a checkpoint, or live variables, and writes the results."""
+        with self._workspaces.lease(program, checkpoint.identity(path)) as space:
+            compiled = space.compile(program)
+            run = calls.Run(
+                compiled,
+                pipeline,
+                path,
+                _in_session(program, hooks),
+                self._partial_step(compiled, pipeline, space),
+                live_variables=live,
+            )
+            with trace.graph_scope(program.graph):
+                results = calls.evaluate(run, steps)
+        reports.write_evaluation(self.eval_dir(name), results, path)
+        return results
+
     def _train(self, input_fn, hooks, steps, max_steps, listeners) -> Any:
         """Trains, and gives the last loss."""
         path = self.latest_checkpoint()
@@ -437,7 +477,7 @@ class Estimator:
         stop = own_hooks.StopAtStep(steps, max_steps) if steps or max_steps else None
         wanted = [*hooks, *([stop] if stop else [])]
         all_hooks = training_hooks(program, self._config, self._log_period(), wanted, listeners)
-        with self._workspaces.lease(program.topology, checkpoint.identity(path)) as space:
+        with self._workspaces.lease(program, checkpoint.identity(path)) as space:
             compiled = space.compile(program)
             run = calls.Run(compiled, pipeline, path, all_hooks, model_dir=self.model_dir)
             with trace.graph_scope(program.graph):

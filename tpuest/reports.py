@@ -1,7 +1,8 @@
-"""Logs an evaluation's results and writes them as summaries, in the original's words."""
+"""Logs an evaluation's results and writes them as summaries, in the original's words; reads summaries back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,8 @@ def write_evaluation(directory: str, results: dict[str, Any], checkpoint_path: s
     step = int(results[tf.compat.v1.GraphKeys.GLOBAL_STEP])
     shown = ", ".join(f"{k} = {v}" for k, v in sorted(results.items()) if not isinstance(v, bytes))
     tf.compat.v1.logging.info("Saving dict for global step %d: %s", step, shown)
-    with tf.Graph().as_default():  # a version 1 writer refuses to be made eagerly
-        writer = tf.compat.v1.summary.FileWriterCache.get(directory)
-    writer.add_summary(_summary_of(results), step)
+    write_results(directory, results, step)
+    writer = _writer(directory)
     if checkpoint_path:
         tf.compat.v1.logging.info(
             "Saving '%s' summary for global step %d: %s", _CHECKPOINT_TAG, step, checkpoint_path
@@ -34,6 +34,40 @@ def write_evaluation(directory: str, results: dict[str, Any], checkpoint_path: s
         )
         writer.add_summary(tf.compat.v1.Summary(value=[value]), step)
     writer.flush()
+
+
+def write_results(directory: str, results: dict[str, Any], step: int) -> None:
+    """Writes results as summaries of a step: numbers, arrays and serialized summaries."""
+    writer = _writer(directory)
+    writer.add_summary(_summary_of(results), step)
+    writer.flush()
+
+
+def read_results(pattern: str) -> Iterator[tuple[int, dict[str, float]]]:
+    """Reads scalars from event files.
+
+    Args:
+      pattern: of the files' paths.
+
+    Yields:
+      A step and its scalars by tag, in the order they were written.
+    """
+    for path in tf.io.gfile.glob(pattern):
+        try:
+            for event in tf.compat.v1.train.summary_iterator(path):
+                scalars = [v for v in event.summary.value if v.HasField("simple_value")]
+                if scalars:
+                    yield event.step, {value.tag: value.simple_value for value in scalars}
+        except tf.errors.DataLossError as error:
+            # Its writer was stopped in the middle of an event.
+            tf.compat.v1.logging.warning(
+                "Skipping the rest of %s, which is damaged: %s", path, error
+            )
+
+
+def _writer(directory):
+    with tf.Graph().as_default():  # a version 1 writer refuses to be made eagerly
+        return tf.compat.v1.summary.FileWriterCache.get(directory)
 
 
 def _summary_of(results):

@@ -21,6 +21,7 @@ from tpuest.loop import CompiledProgram
 from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import STEP_MARKER
+from tpuest.variables import ReplicaVariables
 
 GLOBAL_STEP = tf.compat.v1.GraphKeys.GLOBAL_STEP
 
@@ -68,6 +69,15 @@ class ReplicaSession(_tf.SessionInterface):
     @property
     def graph(self) -> tf.Graph:
         return self._graph
+
+    @property
+    def variables(self) -> ReplicaVariables:
+        """The variables that the session works on."""
+        return self._compiled.variables
+
+    @property
+    def on_cores(self) -> bool:
+        return self._compiled.program.topology.on_cores
 
     @property
     def sess_str(self) -> str:

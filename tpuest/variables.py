@@ -72,6 +72,15 @@ class ReplicaVariables:
         """Reads replica 0's copy as a numpy array."""
         return self._copies[name][0].numpy()
 
+    def copy_from(self, others):
+        """Takes over the values of another set's variables of the same names."""
+        with _tf.eager_mode():
+            for name in self._copies.keys() & others._copies.keys():
+                value = others._copies[name][0].read_value()
+                for copy in self._copies[name]:
+                    copy.assign(value)
+        self.checkpoint = None
+
     def share_first(self, names):
         """Gives every replica the value of replica 0."""
         if self.topology.num_replicas == 1:

@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import tensorflow as tf
+
 from tpuest.loop import CompiledProgram
 from tpuest.replica import Program
 from tpuest.topology import Topology
@@ -50,8 +52,12 @@ class Workspaces:
         self._programs: dict[Any, Program] = {}
 
     @contextlib.contextmanager
-    def lease(self, topology: Topology, held: Any) -> Iterator[Workspace]:
-        """Gives a workspace that nobody else uses, if possible one that holds the checkpoint `held`."""
+    def lease(self, program: Program, held: Any) -> Iterator[Workspace]:
+        """Gives a workspace that nobody else uses, if possible one that holds the checkpoint `held`.
+
+        A hook that makes variables would make them again at the next call: then the program is built anew for it.
+        """
+        topology, num_variables = program.topology, _num_variables(program)
         fitting = [space for space in self._idle if space.variables.topology is topology]
         fitting.sort(key=lambda space: space.variables.checkpoint == held)
         space = fitting[-1] if fitting else Workspace(topology)
@@ -60,6 +66,8 @@ class Workspaces:
         try:
             yield space
         finally:
+            if _num_variables(program) > num_variables:
+                self._programs = {k: p for k, p in self._programs.items() if p is not program}
             space.keep_only(self._programs.values())
             self._idle = [*self._idle[-_MOST_IDLE + 1 :], space]
 
@@ -72,3 +80,8 @@ class Workspaces:
         for oldest in list(self._programs)[:-_MOST_PROGRAMS]:
             del self._programs[oldest]
         return program
+
+
+def _num_variables(program: Program) -> int:
+    keys = (tf.compat.v1.GraphKeys.GLOBAL_VARIABLES, tf.compat.v1.GraphKeys.LOCAL_VARIABLES)
+    return sum(len(program.graph.get_collection_ref(key)) for key in keys)

@@ -29,13 +29,8 @@ _CANNED = Advice(
 _EMBEDDING = Advice(
     "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup)."
 )
-_HOST_TRAINING = Advice(
-    "Call train and evaluate in turn: `for _ in range(n): estimator.train(input_fn, steps=k); "
-    "estimator.evaluate(eval_input_fn)`."
-)
-_EXPORT = Advice(
-    "Write the model with tf.compat.v1.saved_model.simple_save from a session that restores "
-    "estimator.latest_checkpoint()."
+_EXPERIMENT = Advice(
+    "Use tf.estimator.train_and_evaluate(estimator, tf.estimator.TrainSpec(...), tf.estimator.EvalSpec(...))."
 )
 _SLIM = Advice("It is neither in tf-slim nor in tpuest: build it from tf.compat.v1.layers.")
 _QUANTIZE = Advice("Drop the quantize option; use TensorFlow Lite's post-training quantization.")
@@ -63,20 +58,31 @@ _HOOKS = _rows(
     "SummarySaverHook",
 )
 
-_EARLY_STOPPING = dict.fromkeys(
-    (
+_EARLY_STOPPING = {
+    **_rows(
+        "tpuest.early_stopping:",
         "make_early_stopping_hook",
-        "make_stop_at_checkpoint_step_hook",
+        "read_eval_metrics",
         "stop_if_higher_hook",
         "stop_if_lower_hook",
         "stop_if_no_decrease_hook",
         "stop_if_no_increase_hook",
     ),
-    _HOST_TRAINING,
-)
+    **_rows("tpuest.stop_at_checkpoint:", "make_stop_at_checkpoint_step_hook"),
+}
+_TRAINING_HOOKS = {
+    **_EARLY_STOPPING,
+    **_rows("tpuest.in_memory_evaluation:", "InMemoryEvaluatorHook"),
+}
+_EXTENDERS = {
+    **_rows("tpuest.extenders:", "add_metrics"),
+    **_rows("tpuest.compat.optimizers:", "clip_gradients_by_norm"),
+}
 
-_TRAINING = dict.fromkeys(("EvalSpec", "TrainSpec", "train_and_evaluate"), _HOST_TRAINING)
-_EXPORTERS = dict.fromkeys(("BestExporter", "Exporter", "FinalExporter", "LatestExporter"), _EXPORT)
+_TRAINING = _rows("tpuest.training:", "EvalSpec", "TrainSpec", "train_and_evaluate")
+_EXPORTERS = _rows(
+    "tpuest.exporters:", "BestExporter", "Exporter", "FinalExporter", "LatestExporter"
+)
 
 _EXPORT_OUTPUTS = _rows(
     "tpuest.export_output:",
@@ -99,10 +105,7 @@ _RECEIVERS = _rows(
     "build_supervised_input_receiver_fn_from_input_fn",
     "wrap_and_check_input_tensors",
 )
-_INPUTS = dict.fromkeys(
-    ("numpy_input_fn", "pandas_input_fn"),
-    Advice("Use tf.data.Dataset.from_tensor_slices(...).shuffle(...).repeat(...).batch(...)."),
-)
+_INPUTS = _rows("tpuest.array_inputs:", "numpy_input_fn", "pandas_input_fn")
 
 _TPU_CONFIG = _rows("tpuest.config:", "InputPipelineConfig", "RunConfig", "TPUConfig")
 _SPECS = _rows("tpuest.spec:", "EstimatorSpec", "ModeKeys")
@@ -303,6 +306,16 @@ _RNN_CELLS = _rows(
 _LOOKUP_V1 = f"{V1}:lookup"
 
 _ORIGINAL = "tensorflow_estimator.python.estimator"
+_FAKE_SUMMARY_WRITER = _rows("tpuest.compat.fake_summary_writer:", "FakeSummaryWriter")
+# Programs import more of them than they use; the names of results are of use with any model.
+_CANNED_MODULES = {
+    **{
+        f"{_ORIGINAL}.canned.{name}": {}
+        for name in ("baseline", "dnn", "dnn_linear_combined", "head", "linear", "optimizers")
+    },
+    f"{_ORIGINAL}.canned.metric_keys": _rows("tpuest.compat.result_keys:", "MetricKeys"),
+    f"{_ORIGINAL}.canned.prediction_keys": _rows("tpuest.compat.result_keys:", "PredictionKeys"),
+}
 
 ROWS: dict[str, dict[str, str]] = {
     # tf.nn.rnn_cell without Keras: see KERAS_FREE
@@ -322,11 +335,11 @@ ROWS: dict[str, dict[str, str]] = {
         "RunConfig": "tpuest.run_config:RunConfig",
         "VocabInfo": f"{V1}:train.VocabInfo",
         "WarmStartSettings": "tpuest.spec:WarmStartSettings",
-        "add_metrics": Advice("Return the metrics from model_fn, in eval_metric_ops."),
+        **_rows("tpuest.extenders:", "add_metrics"),
     },
     "tensorflow.estimator.experimental": {
-        **_EARLY_STOPPING,
-        "InMemoryEvaluatorHook": _HOST_TRAINING,
+        **_TRAINING_HOOKS,
+        **_rows("tpuest.extenders:", "call_logit_fn"),
         "build_raw_supervised_input_receiver_fn": (
             "tpuest.receivers:build_raw_supervised_input_receiver_fn"
         ),
@@ -342,20 +355,28 @@ ROWS: dict[str, dict[str, str]] = {
     # The package behind tf.estimator
     "tensorflow_estimator": {},
     _ORIGINAL: {},
-    f"{_ORIGINAL}.early_stopping": _EARLY_STOPPING,
+    **_CANNED_MODULES,
+    f"{_ORIGINAL}.early_stopping": {
+        **_EARLY_STOPPING,
+        "_CheckForStoppingHook": "tpuest.early_stopping:CheckForStopping",
+        "_StopOnPredicateHook": "tpuest.early_stopping:StopOnPredicate",
+        "_get_or_create_stop_var": "tpuest.early_stopping:get_or_create_stop_variable",
+    },
     f"{_ORIGINAL}.estimator": {
         "Estimator": "tpuest.estimator:Estimator",
         "EstimatorV2": "tpuest.estimator:Estimator",
         "WarmStartSettings": "tpuest.spec:WarmStartSettings",
         "_load_global_step_from_checkpoint_dir": "tpuest.checkpoint:global_step_of",
+        "_write_dict_to_summary": "tpuest.reports:write_results",
         "_verify_model_fn_args": "tpuest.signatures:verify_model_fn_args",
         "maybe_overwrite_model_dir_and_session_config": "tpuest.arguments:with_model_dir",
     },
-    f"{_ORIGINAL}.exporter": _EXPORTERS,
-    f"{_ORIGINAL}.extenders": {
-        "add_metrics": Advice("Return the metrics from model_fn, in eval_metric_ops."),
-        "clip_gradients_by_norm": "tpuest.compat.optimizers:clip_gradients_by_norm",
+    f"{_ORIGINAL}.exporter": {
+        **_EXPORTERS,
+        "_SavedModelExporter": "tpuest.exporters:SavedModelExporter",
+        "_loss_smaller": "tpuest.exporters:loss_smaller",
     },
+    f"{_ORIGINAL}.extenders": _EXTENDERS,
     f"{_ORIGINAL}.export.export": {
         **_RECEIVERS,
         "build_all_signature_defs": "tpuest.export:build_all_signature_defs",
@@ -369,8 +390,26 @@ ROWS: dict[str, dict[str, str]] = {
         "get_export_outputs": "tpuest.export_output:resolve_export_outputs",
     },
     f"{_ORIGINAL}.export.export_output": _EXPORT_OUTPUTS,
+    f"{_ORIGINAL}.gc": {
+        "Path": "tpuest.export_versions:Path",
+        **{
+            "_" + name: f"tpuest.export_versions:{name}"
+            for name in (
+                "get_paths",
+                "largest_export_versions",
+                "mod_export_version",
+                "negation",
+                "one_of_every_n_export_versions",
+                "union",
+            )
+        },
+    },
     f"{_ORIGINAL}.hooks.basic_session_run_hooks": _HOOKS,
-    f"{_ORIGINAL}.hooks.hooks": {"InMemoryEvaluatorHook": _HOST_TRAINING},
+    f"{_ORIGINAL}.hooks.fake_summary_writer": _FAKE_SUMMARY_WRITER,
+    f"{_ORIGINAL}.hooks.hooks": {
+        **_TRAINING_HOOKS,
+        "_StopAtCheckpointStepHook": "tpuest.stop_at_checkpoint:StopAtCheckpointStep",
+    },
     f"{_ORIGINAL}.hooks.session_run_hook": _HOOKS,
     f"{_ORIGINAL}.inputs.inputs": _INPUTS,
     f"{_ORIGINAL}.inputs.numpy_io": _INPUTS,
@@ -378,13 +417,13 @@ ROWS: dict[str, dict[str, str]] = {
     f"{_ORIGINAL}.mode_keys": _SPECS,
     f"{_ORIGINAL}.model_fn": {
         **_SPECS,
+        **_rows("tpuest.extenders:", "call_logit_fn"),
         "LOSS_METRIC_KEY": "tpuest.replica:LOSS",
         "_TPUEstimatorSpec": "tpuest.spec:TPUEstimatorSpec",
     },
     f"{_ORIGINAL}.run_config": {
         **_rows("tpuest.run_config:", "RunConfig", "TaskType"),
     },
-    f"{_ORIGINAL}.training": _TRAINING,
     f"{_ORIGINAL}.util": {
         "tf_keras": "tensorflow:keras",
         "tf_keras_v1": "tpuest.compat.keras_v1:",
@@ -562,10 +601,9 @@ ROWS: dict[str, dict[str, str]] = {
         "metrics": "tensorflow.contrib.eager.python.metrics:",
     },
     "tensorflow.contrib.estimator": {
-        **_EARLY_STOPPING,
-        "InMemoryEvaluatorHook": _HOST_TRAINING,
-        "add_metrics": Advice("Return the metrics from model_fn, in eval_metric_ops."),
-        "clip_gradients_by_norm": "tpuest.compat.optimizers:clip_gradients_by_norm",
+        **_TRAINING_HOOKS,
+        **_rows("tpuest.extenders:", "call_logit_fn"),
+        **_EXTENDERS,
         "build_raw_supervised_input_receiver_fn": (
             "tpuest.receivers:build_raw_supervised_input_receiver_fn"
         ),
@@ -613,10 +651,10 @@ ROWS: dict[str, dict[str, str]] = {
     "tensorflow.contrib.learn": {
         "ModeKeys": "tpuest.spec:ModeKeys",
         "RunConfig": "tpuest.run_config:RunConfig",
-        "Experiment": _HOST_TRAINING,
+        "Experiment": _EXPERIMENT,
     },
     "tensorflow.contrib.learn.monitors": {
-        "ValidationMonitor": _HOST_TRAINING,
+        "ValidationMonitor": _EXPERIMENT,
         "replace_monitors_with_hooks": "tpuest.compat.tpu_hooks:replace_monitors_with_hooks",
     },
     "tensorflow.contrib.lookup": {
@@ -716,6 +754,8 @@ ROWS: dict[str, dict[str, str]] = {
     "tensorflow.contrib.summary": _SUMMARY,
     "tensorflow.contrib.summary.summary": _SUMMARY,
     "tensorflow.contrib.tensorrt": {"create_inference_graph": _TENSORRT},
+    "tensorflow.contrib.testing": _FAKE_SUMMARY_WRITER,
+    "tensorflow.contrib.testing.python.framework.fake_summary_writer": _FAKE_SUMMARY_WRITER,
     "tensorflow.contrib.tfprof": {"ProfileContext": "tpuest.compat.profile:ProfileContext"},
     "tensorflow.contrib.training": {
         "HParams": "tpuest.compat.hparams:HParams",
@@ -772,6 +812,7 @@ ALIASES: dict[str, str] = {
     f"{_ORIGINAL}.estimator_lib": "tensorflow.estimator",
     f"{_ORIGINAL}.api._v1.estimator": "tensorflow.estimator",
     f"{_ORIGINAL}.api._v2.estimator": "tensorflow.estimator",
+    f"{_ORIGINAL}.training": "tpuest.training",
     "tensorflow.python.estimator": _ORIGINAL,
     "tensorflow.python.tpu.tpu_config": f"{_ORIGINAL}.tpu.tpu_config",
     "tensorflow.python.tpu.tpu_context": f"{_ORIGINAL}.tpu.tpu_context",
