@@ -16,7 +16,12 @@ from tensorflow.python.client.session import _FetchHandler as FetchHandler  # no
 
 # Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
 from tensorflow.python.data.ops import multi_device_iterator_ops
-from tensorflow.python.eager.context import context, eager_mode, graph_mode  # noqa: F401
+from tensorflow.python.eager.context import (
+    LogicalDevice,  # noqa: F401  planned_tpu: a core that isn't there
+    context,
+    eager_mode,  # noqa: F401
+    graph_mode,  # noqa: F401
+)
 
 # tpu_inference: what a TPU serves is a function that may make variables and takes the model's by handle; the newer
 # kinds of functions do neither in a TF 1 graph.
@@ -150,6 +155,33 @@ def register_functions(library):
             context().add_function_def(function)
 
 
+def function_graph(graph, name):
+    """Gives the Python graph of a graph's function, whose operations know who made them; `None` if there is none."""
+    function = graph._get_function(name)
+    return getattr(function, "graph", None)
+
+
+def differentiated(operation):
+    """Gives the operation that a gradient's operation is the gradient of; others as they are."""
+    while operation._original_op is not None:
+        operation = operation._original_op
+    return operation
+
+
+def xla_kernels():
+    """Names the operations that XLA has on the CPU, nearly those that it has on a TPU; none if this cannot be told."""
+    try:
+        from tensorflow.python.util import pywrap_xla_ops  # only `tpuest --check` asks for it
+    except ImportError:
+        return frozenset()
+    return frozenset(pywrap_xla_ops.get_cpu_kernel_names())
+
+
+def dataset_inputs(dataset):
+    """Gives the datasets that a dataset was made of, to find the one that spoiled a shape."""
+    return list(dataset._inputs())
+
+
 def xla_all_reduce(tensor, groups):
     """Sums over replicas by the HLO that a TPU's CrossReplicaSum becomes; the CPU's XLA cannot lower that op itself."""
     from tensorflow.compiler.tf2xla.ops import gen_xla_ops  # slow to load, and only aot asks for it
@@ -169,6 +201,9 @@ from tensorflow.python.tpu import tpu
 # compat.tpu: the sum over cores as TensorFlow builds it, and whether model_fn is being built for cores.
 from tensorflow.python.tpu.ops.tpu_ops import cross_replica_sum  # noqa: F401
 from tensorflow.python.tpu.tpu_function import get_tpu_context
+
+# planned_tpu: what a TPUClusterResolver tells a TPUStrategy of the cores, here of cores that aren't there.
+from tensorflow.python.tpu.tpu_system_metadata import TPUSystemMetadata  # noqa: F401
 
 # compat.tpu: the class that ours extends, whatever is installed under its public name.
 from tensorflow.python.tpu.tpu_optimizer import CrossShardOptimizer  # noqa: F401

@@ -16,15 +16,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from tpuest import _tf, aot_compile, errors
 from tpuest.cross_replica import CROSS_REPLICA_SUM, Meeting, Outcome
 from tpuest.loop import CompiledProgram
+from tpuest.planned_tpu import PlannedTPU
 from tpuest.replica import Program
-from tpuest.topology import Topology
+from tpuest.spec import ModeKeys
+from tpuest.unallocated import SharedZeros, UninitializedReplicaVariables
 
 # libtpu asks the cloud's metadata server what machine it runs on, and locks the TPU, unless told.
 _NO_TPU_HERE = {
@@ -62,6 +64,9 @@ class CompiledStep:
       temporary_bytes: activations and scratch.
       code_bytes: the program.
       num_all_reduces: sums over cores, after the compiler joined them.
+      flops: floating-point operations of one core, as the compiler counts them.
+      bytes_accessed: that one core's operations read and write, as the compiler counts them.
+      optimal_seconds: the compiler's own estimate of one step; `None` where it has none.
     """
 
     hbm_bytes: int
@@ -71,63 +76,87 @@ class CompiledStep:
     temporary_bytes: int
     code_bytes: int
     num_all_reduces: int
+    flops: float
+    bytes_accessed: float
+    optimal_seconds: float | None
 
 
 class CompilerRefusedError(RuntimeError):
     """The TPU compiler refused the step: an operation it lacks, or too little memory."""
 
 
-def planned_topology(num_cores: int) -> Topology:
-    """Describes a TPU that need not be there: programs can be built for it, not run.
+def targets_of_step(program: Program) -> list:
+    """Lists what the engine asks of a step in the program's mode."""
+    if program.mode == ModeKeys.TRAIN:
+        own = [program.train_op, program.loss]
+    elif program.mode == ModeKeys.EVAL:
+        own = [program.eval_update]
+    else:
+        own = [*tf.nest.flatten(program.predictions), program.padding_mask]
+    host = [op.op if isinstance(op, tf.Tensor) else op for op in program.host_ops]
+    return sorted([*own, *host], key=lambda target: target.name)
+
+
+def targets_on_cores(program: Program) -> list:
+    """Lists what each core computes in a step: tensors and operations of the program's graph."""
+    fetches = CompiledProgram(program, SharedZeros()).sort(targets_of_step(program))
+    return [*fetches.on_replicas, *(given.tensor for given in fetches.host_inputs)]
+
+
+def trace_step(program: Program, targets: Sequence) -> tf.Graph:
+    """Traces what the cores compute in a step under the program's own strategy, over all its cores.
 
     Args:
-      num_cores: each holds one replica.
+      program: built for a `TPUStrategy`, of a TPU that need not be there.
+      targets: see `targets_on_cores`.
+
+    Returns:
+      The function's graph, with the replicated computation in it.
     """
-    return Topology(
-        strategy=tf.distribute.get_strategy(),
-        devices=tuple(f"/device:TPU:{index}" for index in range(num_cores)),
-        num_hosts=1,
-        num_cores=num_cores,
-        num_replicas=num_cores,
-        on_cores=True,
-        is_tpu=True,
-    )
+    compiled = CompiledProgram(program, UninitializedReplicaVariables(program.topology))
+    compiled.ensure_variables()
+    with _tf.eager_mode():
+        return compiled.build_replicas(targets).graph
 
 
-def lower_step(program: Program, targets: Sequence) -> LoweredStep:
+def lower_step(
+    program: Program, targets: Sequence, given: Mapping[str, tf.TensorSpec] | None = None
+) -> LoweredStep:
     """Lowers what one core computes in a step.
 
     Args:
-      program: built for cores (`planned_topology`, or any other).
-      targets: tensors and operations of its graph, as one asks of a step.
+      program: built for cores.
+      targets: see `targets_on_cores`.
+      given: names of further tensors of the graph that are inputs instead of being computed, and their specs.
 
     Raises:
-      tf.errors.InvalidArgumentError: XLA has no such operation, or needs a constant where there is none; the message
-        names the operation and the user's line.
+      tf.errors.OpError: XLA has no such operation, or needs a constant where there is none; the message names the
+        operation.
       UnsupportedError: a sum over cores is made in a `tf.cond` or `tf.while_loop`.
     """
-    compiled = CompiledProgram(program, _ZeroVariables())
+    compiled = CompiledProgram(program, SharedZeros())
     compiled.ensure_variables()
-    fetches = compiled.sort(targets)
-    on_core = [*fetches.on_replicas, *(given.tensor for given in fetches.host_inputs)]
+    given = dict(given or {})
 
     @tf.function(jit_compile=True, autograph=False)
-    def replica_step(*batch):
-        return compiled.build_replica(on_core, batch, 0, _meet_by_all_reduce)
+    def replica_step(*values):
+        batch, others = values[: len(program.inputs)], values[len(program.inputs) :]
+        stand_ins = dict(zip(given, others, strict=True))
+        return compiled.build_replica(targets, batch, 0, _meet_by_all_reduce, stand_ins)
 
     # Specs: of a tensor the value would be taken for a constant, which it isn't on a TPU.
     batch = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in program.inputs]
     with _tf.eager_mode():
-        hlo = replica_step.experimental_get_compiler_ir(*batch)(stage="hlo_serialized")
-    return LoweredStep(hlo, program.topology.num_replicas)
+        lower = replica_step.experimental_get_compiler_ir(*batch, *given.values())
+        return LoweredStep(lower(stage="hlo_serialized"), program.topology.num_replicas)
 
 
-def compile_step(step: LoweredStep, tpu: str, is_exact: bool = False) -> CompiledStep:
+def compile_step(step: LoweredStep, tpu: PlannedTPU, is_exact: bool = False) -> CompiledStep:
     """Compiles a step for a TPU; needs the packages of the `check` extra.
 
     Args:
       step: from `lower_step`.
-      tpu: name and shape, for instance 'v5e:2x4'; must have as many cores as the step has replicas.
+      tpu: must have as many cores as the step has replicas.
       is_exact: whether the compiler takes its time, as on a TPU; otherwise a little more memory comes out, of a tiny
         model a few times as much.
 
@@ -139,10 +168,12 @@ def compile_step(step: LoweredStep, tpu: str, is_exact: bool = False) -> Compile
         path = os.path.join(directory, "step.hlo")
         with open(path, "wb") as file:
             file.write(step.hlo)
-        command = [sys.executable, aot_compile.__file__, path, tpu, str(step.num_replicas)]
+        chips_per_host = ",".join(map(str, tpu.chips_per_host))
+        command = [sys.executable, aot_compile.__file__, path, tpu.name, str(step.num_replicas)]
+        command += ["--chips-per-host", chips_per_host, *(["--exact"] if is_exact else [])]
         # A process of its own: libtpu may abort, and keeps what it loads.
         child = subprocess.run(
-            [*command, "--exact"] if is_exact else command,
+            command,
             env={**_NO_TPU_HERE, **os.environ},
             capture_output=True,
             text=True,
@@ -155,23 +186,6 @@ def compile_step(step: LoweredStep, tpu: str, is_exact: bool = False) -> Compile
     if "refused" in answer:
         raise CompilerRefusedError(answer["refused"])
     return CompiledStep(**answer)
-
-
-class _ZeroVariables:
-    """Stands for `ReplicaVariables`: one copy of each on the CPU; a compiler looks at no value."""
-
-    def __init__(self):
-        self._variables = {}
-
-    def ensure(self, name, shape, dtype, label, on_host=False):
-        """Makes the variable, unless no core uses it."""
-        if not on_host and name not in self._variables:
-            zeros = tf.zeros(shape, dtype)
-            self._variables[name] = tf.Variable(zeros, trainable=False, name=label)
-
-    def handle(self, name, replica_id=0):
-        """Returns the variable's resource handle."""
-        return self._variables[name].handle
 
 
 def _meet_by_all_reduce(meetings: Sequence[Meeting]) -> list[Outcome]:

@@ -1,6 +1,6 @@
 """Compiles HLO with libtpu's compiler, no TPU present; a script that `aot` runs in a process of its own.
 
-    python aot_compile.py STEP.hlo v5e:2x4 8 [--exact]
+    python aot_compile.py STEP.hlo v5e:2x4 8 [--chips-per-host 2,4,1] [--exact]
 
 The last line of output is JSON: the fields of `aot.CompiledStep`, or `refused` with the compiler's message. Needs
 jaxlib==0.10.2 and libtpu==0.0.42.1, no TensorFlow: nearly every call here is private to jaxlib, so other versions
@@ -9,7 +9,6 @@ may fail.
 
 import argparse
 import json
-import math
 import re
 
 # Of `exec_time_optimization_effort`: 4 to 7 times faster than the default.
@@ -21,20 +20,23 @@ def main():
     parser.add_argument("hlo", help="file with a serialized HloModuleProto")
     parser.add_argument("tpu", help="name and shape, such as v5e:2x4")
     parser.add_argument("num_replicas", type=int)
+    parser.add_argument("--chips-per-host", default="2,2,1", help="along three dimensions")
     parser.add_argument("--exact", action="store_true", help="optimize as on a TPU")
     arguments = parser.parse_args()
     with open(arguments.hlo, "rb") as file:
         hlo = file.read()
-    answer = compile_hlo(hlo, arguments.tpu, arguments.num_replicas, arguments.exact)
+    chips_per_host = tuple(int(chips) for chips in arguments.chips_per_host.split(","))
+    devices = _devices(arguments.tpu, chips_per_host)
+    answer = compile_hlo(hlo, devices, arguments.num_replicas, arguments.exact)
     print(json.dumps(answer), flush=True)
 
 
-def compile_hlo(hlo: bytes, tpu: str, num_replicas: int, is_exact: bool = False) -> dict:
+def compile_hlo(hlo: bytes, devices: list, num_replicas: int, is_exact: bool = False) -> dict:
     """Compiles HLO.
 
     Args:
       hlo: a serialized `HloModuleProto`.
-      tpu: name and shape, such as 'v5e:2x4'.
+      devices: of a TPU that isn't there.
       num_replicas: as many as the TPU has cores.
       is_exact: whether to optimize as on a TPU.
 
@@ -43,7 +45,6 @@ def compile_hlo(hlo: bytes, tpu: str, num_replicas: int, is_exact: bool = False)
     """
     from jaxlib import _jax
 
-    devices = _devices(tpu)
     module = _parse(hlo)
     try:
         executable = devices[0].client.compile(
@@ -54,17 +55,16 @@ def compile_hlo(hlo: bytes, tpu: str, num_replicas: int, is_exact: bool = False)
     return _figures(executable)
 
 
-def _devices(tpu):
+def _devices(tpu, chips_per_host):
     """Lists the devices of a TPU that isn't there."""
     import libtpu
     from jaxlib import xla_client
 
     xla_client.load_pjrt_plugin_dynamically("tpu", libtpu.get_library_path())
     xla_client.initialize_pjrt_plugin("tpu")
-    bounds = {}
-    if math.prod(int(size) for size in tpu.split(":")[1].split("x")) == 1:
-        bounds["chips_per_host_bounds"] = (1, 1, 1)
-    topology = xla_client.make_tfrt_tpu_c_api_device_topology(tpu, **bounds)
+    topology = xla_client.make_tfrt_tpu_c_api_device_topology(
+        tpu, chips_per_host_bounds=chips_per_host
+    )
     return topology._make_compile_only_devices()
 
 
@@ -135,7 +135,17 @@ def _figures(executable):
         "code_bytes": stats.generated_code_size_in_bytes,
     }
     total = sum(sizes.values()) - 2 * sizes["alias_bytes"]
-    return {**sizes, "hbm_bytes": total, "num_all_reduces": _count_all_reduces(executable)}
+    costs = executable.cost_analysis()
+    seconds = costs.get("optimal_seconds", 0.0)
+    return {
+        **sizes,
+        "hbm_bytes": total,
+        "num_all_reduces": _count_all_reduces(executable),
+        "flops": costs.get("flops", 0.0),
+        "bytes_accessed": costs.get("bytes accessed", 0.0),
+        # Negative for most steps that train (libtpu 0.0.42.1).
+        "optimal_seconds": seconds if seconds > 0 else None,
+    }
 
 
 def _count_all_reduces(executable):

@@ -3,6 +3,7 @@
 Takes the command line; gives a `launch.Command`, or the doctor's report.
 
     tpuest [--simulate-tpu N] [--tf1|--tf2] SCRIPT [ARGS...]
+    tpuest --check[=TOPOLOGY] [--exact] SCRIPT [ARGS...]
     tpuest --doctor
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 
 from tpuest import chips, launch
 from tpuest.compat.dialect import Dialect
+from tpuest.planned_tpu import DEFAULT_TPU, parse_tpu
 
 _DESCRIPTION = "Runs a TPUEstimator program, unchanged, on TensorFlow 2.16 to 2.21."
 _EPILOG = (
@@ -39,20 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from tpuest import doctor
 
         raise SystemExit(doctor.main())
-    launch.run(
-        launch.Command(
-            options.program[0],
-            options.is_module,
-            tuple(options.program[1:]),
-            options.dialect,
-        )
+    command = launch.Command(
+        options.program[0],
+        options.is_module,
+        tuple(options.program[1:]),
+        options.dialect,
     )
+    if options.check:
+        from tpuest import check_command
+
+        check_command.run(command, options.check, options.exact)
+    launch.run(command)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tpuest",
         usage="tpuest [--simulate-tpu N] [--tf1|--tf2] (SCRIPT | -m MODULE) [ARGS...]\n"
+        "       tpuest --check[=TOPOLOGY] [--exact] (SCRIPT | -m MODULE) [ARGS...]\n"
         "       tpuest --doctor",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -63,6 +69,19 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         type=_count,
         metavar="N",
         help="run use_tpu=True on N simulated cores of this machine's CPU",
+    )
+    parser.add_argument(
+        "--check",
+        nargs="?",
+        type=_tpu_name,
+        const=DEFAULT_TPU,
+        metavar="TOPOLOGY",
+        help="tell whether the program's first step compiles for a TPU and fits (v5e, v5e:2x4, v4, v6e, ...)",
+    )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="with --check: let the TPU's compiler take its time, as on a TPU",
     )
     parser.add_argument(
         "--doctor", action="store_true", help="tell what this environment lacks, and the repair"
@@ -84,6 +103,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     own, program, is_module = _split(arguments)
     options = parser.parse_args(own)
+    if options.exact and not options.check:
+        parser.error("--exact goes with --check")
     if not program and not options.doctor:
         parser.error("a script or -m MODULE is needed")
     options.program, options.is_module = program, is_module
@@ -107,3 +128,10 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a positive number of cores, got {text!r}")
     return int(text)
+
+
+def _tpu_name(text: str) -> str:
+    try:
+        return parse_tpu(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -74,7 +74,7 @@ class CoreBatches:
         expected = (
             sizes.global_batch_size // topology.num_hosts if rebatched else sizes.input_batch_size
         )
-        names = list(_named(batch))
+        names = list(named_tensors(batch))
         _check_shapes(names, axes, batch_size_may_vary=evaluates)
         sizes_given = [t.shape.as_list()[axis] for (_, t), axis in zip(names, axes)]
         known = [] if rebatched else [size for size in sizes_given if size]
@@ -210,8 +210,8 @@ class PartialBatches:
         return [batch if isinstance(batch, list) else [batch] for batch in taken]
 
 
-def _named(batch):
-    """Yields each tensor's place ('features', key) and the tensor."""
+def named_tensors(batch):
+    """Yields each tensor's place ('features', key) and the tensor, of `(features, labels)`."""
     for argument, part in zip(("features", "labels"), batch):
         if part is None:
             continue
@@ -234,17 +234,26 @@ def _paths(structure, prefix=""):
 
 
 def _check_shapes(named, axes, batch_size_may_vary):
+    misfits = list(_misfits(named, axes, batch_size_may_vary))
+    if misfits:
+        first, *others = misfits
+        first.others = tuple(others)
+        raise first
+
+
+def _misfits(named, axes, batch_size_may_vary):
+    """Yields an error for each tensor that cannot go to the cores."""
     for ((argument, key), tensor), axis in zip(named, axes):
         if not isinstance(tensor, tf.Tensor) or tensor.dtype == tf.string:
-            raise errors.unfit_for_cores(argument, key, tensor)
-        if tensor.shape.rank is None or (
+            yield errors.unfit_for_cores(argument, key, tensor)
+        elif tensor.shape.rank is None or (
             tensor.shape.rank and None in _other_dims(tensor.shape, axis)
         ):
-            raise errors.dynamic_input_shape(argument, key, tensor)
-        if tensor.shape.rank == 0:
-            raise errors.scalar_input(argument, key, tensor)
-        if tensor.shape.as_list()[axis] is None and not batch_size_may_vary:
-            raise errors.dynamic_input_shape(argument, key, tensor)
+            yield errors.dynamic_input_shape(argument, key, tensor)
+        elif tensor.shape.rank == 0:
+            yield errors.scalar_input(argument, key, tensor)
+        elif tensor.shape.as_list()[axis] is None and not batch_size_may_vary:
+            yield errors.dynamic_input_shape(argument, key, tensor)
 
 
 def _other_dims(shape, axis):

@@ -31,6 +31,34 @@ class UnsupportedError(NotImplementedError):
         return f"{self.what} is not supported by tpuest. {self.instead}"
 
 
+class UnfitInputError(ValueError):
+    """Says which tensor of `input_fn` cannot go to the cores.
+
+    Attributes:
+      argument: 'features' or 'labels'.
+      key: the tensor's place in a nested argument ('ids', 'image/raw'); None for a lone tensor.
+      tensor: the tensor, or its spec.
+      others: the errors of the other tensors that cannot.
+    """
+
+    def __init__(
+        self, message: str, argument: str | None = None, key: str | None = None, tensor: object = None
+    ):
+        super().__init__(message)
+        self.argument = argument
+        self.key = key
+        self.tensor = tensor
+        self.others: tuple[UnfitInputError, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return _input_name(self.argument, self.key)
+
+
+def _input_name(argument: str, key: str | None) -> str:
+    return argument if key is None else f"{argument}[{key!r}]"
+
+
 def missing_cross_shard_optimizer(num_replicas: int) -> ValueError:
     """Says that several cores train and nothing sums their gradients.
 
@@ -50,7 +78,7 @@ def missing_cross_shard_optimizer(num_replicas: int) -> ValueError:
     )
 
 
-def dynamic_input_shape(argument: str, key: str | None, tensor: object) -> ValueError:
+def dynamic_input_shape(argument: str, key: str | None, tensor: object) -> UnfitInputError:
     """Says which tensor of `input_fn` has a shape only known at run time.
 
     Args:
@@ -58,8 +86,8 @@ def dynamic_input_shape(argument: str, key: str | None, tensor: object) -> Value
       key: the tensor's place in a nested argument ('ids', 'image/raw'); None for a lone tensor.
       tensor: the tensor, or its spec.
     """
-    name = argument if key is None else f"{argument}[{key!r}]"
-    return ValueError(
+    name = _input_name(argument, key)
+    return UnfitInputError(
         f"The {argument} to the model returned by input_fn must have static shape. "
         f"Tensor: {name} is {tensor}. A TPU program is compiled for fixed shapes. "
         "If the batch dimension is unknown, drop the partial batch:\n"
@@ -68,11 +96,14 @@ def dynamic_input_shape(argument: str, key: str | None, tensor: object) -> Value
         "\n"
         "If another dimension is unknown, pad the examples to one length before batching "
         "(`padded_batch` with `padded_shapes`), or give a parsed feature its length "
-        "(`tf.io.FixedLenFeature([max_length], tf.int64)`).\n"
+        "(`tf.io.FixedLenFeature([max_length], tf.int64)`).\n",
+        argument,
+        key,
+        tensor,
     )
 
 
-def unfit_for_cores(argument: str, key: str | None, tensor: object) -> ValueError:
+def unfit_for_cores(argument: str, key: str | None, tensor: object) -> UnfitInputError:
     """Says which tensor of `input_fn` a TPU core cannot hold.
 
     Args:
@@ -80,20 +111,26 @@ def unfit_for_cores(argument: str, key: str | None, tensor: object) -> ValueErro
       key: the tensor's place in a nested argument; None for a lone tensor.
       tensor: the tensor: a string, sparse or ragged one.
     """
-    name = argument if key is None else f"{argument}[{key!r}]"
-    return ValueError(
+    name = _input_name(argument, key)
+    return UnfitInputError(
         f"{name} is {tensor}: TPU cores hold dense tensors of numbers only. Encode it in input_fn "
         "(strings to ids with a lookup table or tensorflow_text, sparse or ragged tensors with "
-        "to_dense and to_tensor), or run with `use_tpu=False`."
+        "to_dense and to_tensor), or run with `use_tpu=False`.",
+        argument,
+        key,
+        tensor,
     )
 
 
-def scalar_input(argument: str, key: str | None, tensor: object) -> ValueError:
+def scalar_input(argument: str, key: str | None, tensor: object) -> UnfitInputError:
     """Says which tensor of `input_fn` has no batch dimension to split over the cores."""
-    name = argument if key is None else f"{argument}[{key!r}]"
-    return ValueError(
+    name = _input_name(argument, key)
+    return UnfitInputError(
         f"{name} is {tensor}, without a batch dimension: it cannot be split over the cores. Batch "
-        "the dataset, or repeat the value for each example."
+        "the dataset, or repeat the value for each example.",
+        argument,
+        key,
+        tensor,
     )
 
 

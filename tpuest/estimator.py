@@ -489,7 +489,21 @@ class Estimator:
         self, mode: str, input_fn: Callable, path: str | None
     ) -> tuple[Program, InputPipeline]:
         """Calls `input_fn`, and `model_fn` unless an earlier call had such batches."""
-        topology = self._topology(mode)
+        return self._build_on(self._topology(mode), mode, input_fn, path)
+
+    def wants_cores(self, mode: str) -> bool:
+        """Says whether the mode runs on TPU cores."""
+        return False
+
+    def build_for(
+        self, topology: Topology, mode: str, input_fn: Callable
+    ) -> tuple[Program, InputPipeline]:
+        """Builds what a call of this mode would run there, and runs nothing; for `tpuest.check`."""
+        return self._build_on(topology, mode, input_fn, self.latest_checkpoint())
+
+    def _build_on(
+        self, topology: Topology, mode: str, input_fn: Callable, path: str | None
+    ) -> tuple[Program, InputPipeline]:
         batch_sizes = self._batch_sizes(mode, topology)
         with self._new_graph() as graph:
             source = TransplantSource(graph)

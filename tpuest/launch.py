@@ -21,7 +21,7 @@ import pkgutil
 import runpy
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tpuest import children, chips
 from tpuest.compat import colab, dialect, facade, on_import, python_names
@@ -52,8 +52,12 @@ class Command:
         return self.target.partition(".")[0] if self.is_module else None
 
 
-def run(command: Command) -> None:
+def run(command: Command, on_start: Callable[[], None] | None = None) -> None:
     """Runs a program until it ends; its exceptions reach the caller without frames of ours on top.
+
+    Args:
+      command: the program.
+      on_start: called when the program imports TensorFlow, after the old names are there.
 
     Raises:
       SystemExit: the script can't be read, or the program ended so.
@@ -61,7 +65,7 @@ def run(command: Command) -> None:
     _set_arguments_and_path(command)
     path = find_file(command, sys.path)
     written_for = command.dialect or judge(path, sys.path)
-    prepare(written_for, command.package)
+    prepare(written_for, command.package, on_start)
     children.inherit(written_for)
     # The one that started us stays alive: exit handlers may use it.
     run.started_by, sys.modules["__main__"] = sys.modules["__main__"], _fresh_main()
@@ -127,12 +131,17 @@ def judge(path: str | None, search_path: Sequence[str]) -> Dialect:
     return dialect.of_program(path, [d for d in own if not facade.is_library(os.path.join(d, ""))])
 
 
-def prepare(written_for: Dialect, package: str | None = None) -> None:
+def prepare(
+    written_for: Dialect,
+    package: str | None = None,
+    on_start: Callable[[], None] | None = None,
+) -> None:
     """Arranges what happens when the program imports TensorFlow and NumPy, until the process ends.
 
     Args:
       written_for: what the program was written for.
       package: the program's own, which may be installed among libraries.
+      on_start: called when TensorFlow has been imported, after the old names are there.
     """
     # Keras reads it when TensorFlow is imported.
     if written_for.has_tf1_behavior and importlib.util.find_spec("tf_keras") is not None:
@@ -142,11 +151,13 @@ def prepare(written_for: Dialect, package: str | None = None) -> None:
     if written_for.has_tf1_behavior:
         python_names.restore_python_names()
         on_import.after_import("numpy", python_names.restore_numpy_names)
-    on_import.after_import("tensorflow", lambda module: _start(module, written_for))
+    on_import.after_import("tensorflow", lambda module: _start(module, written_for, on_start))
     facade.serve_tf1_imports(written_for, package)
 
 
-def _start(tensorflow: types.ModuleType, written_for: Dialect) -> None:
+def _start(
+    tensorflow: types.ModuleType, written_for: Dialect, on_start: Callable[[], None] | None
+) -> None:
     from tpuest import topology
     from tpuest.compat import installation
 
@@ -154,6 +165,8 @@ def _start(tensorflow: types.ModuleType, written_for: Dialect) -> None:
     if written_for.has_tf1_behavior:
         _disable_v2_behavior(tensorflow.compat.v1)
     topology.simulated_cores()
+    if on_start is not None:
+        on_start()
 
 
 def _disable_v2_behavior(v1: types.ModuleType) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -182,19 +182,12 @@ class CompiledProgram:
         Returns:
           For each target the values of the replicas.
         """
-        strategy = self.program.topology.strategy
         key = ("replicas", tuple(t.name for t in targets))
         if key not in self._functions:
-
-            def run(*batch):
-                computed = strategy.run(
-                    lambda *own: self._replica_step(targets, own), args=batch, options=_STATIC
-                )
-                return [list(strategy.experimental_local_results(value)) for value in computed]
-
-            self._functions[key] = tf.function(run, autograph=False)
+            self._functions[key] = tf.function(self._replicas(targets), autograph=False)
         if len(batches) == 1:
             return self._functions[key](*batches[0])
+        strategy = self.program.topology.strategy
         per_replica = [
             strategy.experimental_distribute_values_from_function(
                 lambda context, values=values: values[context.replica_id_in_sync_group]
@@ -202,6 +195,22 @@ class CompiledProgram:
             for values in zip(*batches)
         ]
         return self._functions[key](*per_replica)
+
+    def build_replicas(self, targets: Sequence) -> Callable:
+        """Traces what `run_replicas` runs, a function of one flat batch that every replica gets."""
+        batch = _specs(self.program.inputs)
+        return tf.function(self._replicas(targets), autograph=False).get_concrete_function(*batch)
+
+    def _replicas(self, targets):
+        strategy = self.program.topology.strategy
+
+        def run(*batch):
+            computed = strategy.run(
+                lambda *own: self._replica_step(targets, own), args=batch, options=_STATIC
+            )
+            return [list(strategy.experimental_local_results(value)) for value in computed]
+
+        return run
 
     def run_loop(
         self,
@@ -380,6 +389,7 @@ class CompiledProgram:
         batch: Sequence[tf.Tensor],
         replica_id: int,
         meet: Callable | None,
+        stand_ins: Mapping[str, tf.Tensor] | None = None,
     ) -> list[tf.Tensor]:
         """Builds one replica's part of a step in the function being traced.
 
@@ -388,11 +398,13 @@ class CompiledProgram:
           batch: what stands for `program.inputs`.
           replica_id: whose variables to use.
           meet: see `TransplantSource.transplant`.
+          stand_ins: names of further tensors of the graph, and what stands for them.
 
         Returns:
           The tensors among `targets`.
         """
         bindings = {tensor.name: value for tensor, value in zip(self.program.inputs, batch)}
+        bindings.update(stand_ins or {})
         bindings.update(self._handles(targets, replica_id, bindings))
         built = self.program.source.transplant(targets, bindings, replica_id, meet)
         return [t for t in _with_operations_done(built) if isinstance(t, tf.Tensor)]

@@ -6,7 +6,6 @@ is no TF 1 session behind it: fetches are carried into functions and run on the 
 
 from __future__ import annotations
 
-import os
 import re
 import traceback
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuest import _tf, checkpoint
+from tpuest import _tf, checkpoint, origins
 from tpuest.errors import UnsupportedError
 from tpuest.loop import CompiledProgram
 from tpuest.partial import PartialStep
@@ -267,23 +266,13 @@ class _Explained:
         operation = self._operation(error.message)
         if operation is None:
             return
-        made_at = "".join(traceback.format_list(_user_frames(operation.traceback)))
+        made_at = "".join(traceback.format_list(origins.user_frames(operation)))
         message = f"{error.message}\n\nOperation {operation.name!r} was made at:\n{made_at}"
         raise type(error)(error.node_def, operation, message).with_traceback(trace) from None
 
     def _operation(self, message):
-        """Finds the operation in the model's graph: in a function its name has the function's scopes before it."""
         for name in self._NODE.findall(message):
-            parts = name.split("/")
-            for start in range(len(parts)):
-                try:
-                    return self._graph.get_operation_by_name("/".join(parts[start:]))
-                except KeyError:
-                    continue
+            operation = origins.find_operation(self._graph, name)
+            if operation is not None:
+                return operation
         return None
-
-
-def _user_frames(frames) -> list:
-    """Leaves out the frames of TensorFlow and tpuest."""
-    inside = (os.path.dirname(tf.__file__), os.path.dirname(__file__))
-    return [tuple(frame) for frame in frames if not frame.filename.startswith(inside)]

@@ -178,9 +178,11 @@ class TPUEstimator(Estimator):
             params=params,
         )
 
+    def wants_cores(self, mode: str) -> bool:
+        return self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)
+
     def _topology(self, mode: str) -> Topology:
-        on_tpu = self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)
-        return find_topology(self._config, on_tpu)
+        return find_topology(self._config, self.wants_cores(mode))
 
     def _batch_sizes(self, mode: str, topology: Topology) -> BatchSizes:
         return find_batch_sizes(mode, self._config.tpu_config, topology, self._sizes[mode])

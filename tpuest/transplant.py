@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tpuest import _tf
 from tpuest.cross_replica import CROSS_REPLICA_SUM, Meeting
+from tpuest.origins import functions_called
 
 _VARIABLE = "VarHandleOp"
 _READ = "ReadVariableOp"
@@ -104,7 +105,7 @@ class TransplantSource:
         while known != len(found):
             known = len(found)
             for f in functions:
-                if any(n.op == op_type or found.intersection(_functions_of(n)) for n in f.node_def):
+                if any(n.op == op_type or found.intersection(functions_called(n)) for n in f.node_def):
                     found.add(f.signature.name)
         return found
 
@@ -175,7 +176,7 @@ class TransplantSource:
             name
             for name in needed
             if self._nodes[name].op == CROSS_REPLICA_SUM
-            or not functions.isdisjoint(_functions_of(self._nodes[name]))
+            or not functions.isdisjoint(functions_called(self._nodes[name]))
         )
 
     def _stages(self, needed, meetings):
@@ -271,15 +272,6 @@ class _Stage:
         self.nodes = []
         self.meetings = []
         self.wanted_later = set()
-
-
-def _functions_of(node):
-    """Names the library functions that a node calls."""
-    for attr in node.attr.values():
-        if attr.HasField("func"):
-            yield attr.func.name
-        elif attr.HasField("list"):
-            yield from (function.name for function in attr.list.func)
 
 
 def _reference(target):

@@ -11,11 +11,11 @@ import traced as tracing
 from programs import PROGRAMS
 
 import tpuest
-from tpuest import aot
+from tpuest import aot, planned_tpu
 from tpuest.examples import digits
 from tpuest.spec import ModeKeys
 
-TPU = "v5e:2x4"
+TPU = planned_tpu.parse_tpu("v5e:2x4")
 NUM_CORES = 8
 HBM_OF_V5E = 15.75 * 2**30
 # 2^16 such examples of float32 are 17 GiB.
@@ -25,7 +25,7 @@ NUM_FEATURES = 70_000
 @pytest.fixture(scope="module")
 def estimator():
     digits.FLAGS(["digits"])
-    return tracing.make_estimator_class(aot.planned_topology(NUM_CORES))(
+    return tracing.make_estimator_class(tracing.fake_topology(NUM_CORES))(
         digits.model_fn,
         config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY),
         params={"learning_rate": 5e-3, "summary_dir": tracing.NO_DIRECTORY},
@@ -68,7 +68,7 @@ def test_variables_are_updated_in_place(training):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_training_of_every_conformance_program_compiles(name):
-    there = tracing.conformance_estimator(name, aot.planned_topology(NUM_CORES))
+    there = tracing.conformance_estimator(name, tracing.fake_topology(NUM_CORES))
     _, compiled = compile_mode(there, ModeKeys.TRAIN, PROGRAMS[name].train_input_fn)
     assert compiled.num_all_reduces >= 1
 
@@ -91,7 +91,7 @@ def test_a_model_too_large_is_refused_with_the_compilers_words():
         batch = tf.zeros([params["batch_size"], NUM_FEATURES])
         return tf.data.Dataset.from_tensors(batch).repeat()
 
-    large = tracing.make_estimator_class(aot.planned_topology(NUM_CORES))(
+    large = tracing.make_estimator_class(tracing.fake_topology(NUM_CORES))(
         model_fn,
         config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY),
         train_batch_size=2**16 * NUM_CORES,

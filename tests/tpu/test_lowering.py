@@ -4,14 +4,13 @@ import pytest
 import traced as tracing
 from programs import PROGRAMS
 
-from tpuest import aot
 from tpuest.spec import ModeKeys
 
 NUM_CORES = 8
 
 
 def lower(name, mode):
-    estimator = tracing.conformance_estimator(name, aot.planned_topology(NUM_CORES))
+    estimator = tracing.conformance_estimator(name, tracing.fake_topology(NUM_CORES))
     return tracing.lower(estimator, mode, tracing.input_fn_of(name, mode))[1]
 
 

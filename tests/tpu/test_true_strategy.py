@@ -1,11 +1,10 @@
-"""The engine's graphs under the true `TPUStrategy`, on cores that aren't there (see `fake_tpu`)."""
+"""The engine's graphs under the true `TPUStrategy`, on cores that aren't there (see `planned_strategy`)."""
 
 import collections
 import functools
 import re
 from pathlib import Path
 
-import fake_tpu
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +12,8 @@ import traced as tracing
 from programs import PROGRAMS
 from traced import count
 
-from tpuest import _tf, checkpoint, session, topology
+from tpuest import _tf, aot, checkpoint, session, topology
+from tpuest.planned_strategy import planned_strategy
 from tpuest.spec import ModeKeys
 from tpuest.variables import ReplicaVariables
 
@@ -96,7 +96,7 @@ def parts(program):
     names = {p.op.name for p in placeholders}
     on_host = [
         target
-        for target in tracing.targets_of(program)
+        for target in aot.targets_of_step(program)
         if not names.isdisjoint(program.source.closure([target]))
     ]
     needed = program.source.closure(on_host)
@@ -264,7 +264,7 @@ def _producers(operation):
 
 @pytest.mark.parametrize("num_cores", [1, NUM_CORES])
 def test_every_core_gets_the_value_of_the_first(num_cores):
-    strategy = tf.distribute.TPUStrategy(fake_tpu.FakeResolver(num_cores))
+    strategy = planned_strategy.__wrapped__(num_cores)  # its own: it is changed
     # Packed handles find a copy by its device, and here all copies are on the CPU.
     strategy._enable_packed_variable_in_eager_mode = False
     with _tf.eager_mode():

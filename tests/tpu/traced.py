@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import fake_tpu
 import runner
 import tensorflow as tf
 from programs import PROGRAMS
 
 import tpuest
 from tpuest import _tf, aot, loop, topology
+from tpuest.planned_strategy import planned_strategy
 from tpuest.spec import ModeKeys
 
 INSIDE = "_tpu_replicate"
@@ -90,8 +90,8 @@ def count(nodes, op_type: str) -> int:
 
 
 @functools.cache
-def fake_topology(num_cores: int) -> topology.Topology:
-    return topology.tpu_topology(fake_tpu.fake_tpu_strategy(num_cores))
+def fake_topology(num_cores: int, num_hosts: int = 1) -> topology.Topology:
+    return topology.tpu_topology(planned_strategy(num_cores, num_hosts))
 
 
 def make_estimator_class(on: topology.Topology) -> type:
@@ -123,19 +123,7 @@ def input_fn_of(name: str, mode: str):
 def lower(estimator: tpuest.TPUEstimator, mode: str, input_fn) -> tuple:
     """Gives the engine's program of a mode and its lowered step."""
     program, _ = estimator._build(mode, input_fn, None)
-    return program, aot.lower_step(program, targets_of(program))
-
-
-def targets_of(program) -> list:
-    """Lists what the engine asks of a step in the program's mode."""
-    if program.mode == ModeKeys.TRAIN:
-        own = [program.train_op, program.loss]
-    elif program.mode == ModeKeys.EVAL:
-        own = [program.eval_update]
-    else:
-        own = [*tf.nest.flatten(program.predictions), program.padding_mask]
-    host = [op.op if isinstance(op, tf.Tensor) else op for op in program.host_ops]
-    return sorted([*own, *host], key=lambda target: target.name)
+    return program, aot.lower_step(program, aot.targets_on_cores(program))
 
 
 class _Recorded(loop.CompiledProgram):
@@ -163,7 +151,7 @@ def trace(estimator, mode: str, input_fn, more_targets=()) -> dict[str, Traced]:
             compiled.replica_graphs = []
             compiled.ensure_variables()
             iterator = pipeline.make_iterator(compiled.handle)
-            targets = targets_of(program)
+            targets = aot.targets_of_step(program)
             if more_targets:
                 with program.graph.as_default():
                     targets += more_targets(program)

@@ -1,0 +1,142 @@
+"""`tpuest.check` without a TPU's compiler: traced, scanned, lowered by XLA; each fault is named with its line."""
+
+import broken
+import pytest
+import tensorflow as tf
+import traced as tracing
+from broken import BROKEN
+
+import tpuest
+from tpuest import checking
+from tpuest.spec import ModeKeys
+
+v1 = tf.compat.v1
+BY_SCAN = {name: case for name, case in BROKEN.items() if not case.needs_compiler}
+
+
+@pytest.fixture(autouse=True)
+def _no_compiler(monkeypatch):
+    monkeypatch.setattr(checking, "_compiler", lambda: None)
+
+
+def make_estimator(model_fn, **arguments):
+    return tpuest.TPUEstimator(
+        model_fn,
+        config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY),
+        **{"train_batch_size": broken.BATCH_SIZE, "params": {"size": 1}, **arguments},
+    )
+
+
+def check(compute, input_fn=broken.good_input_fn, topology="v5e"):
+    case = broken.Broken(compute, input_fn, "", "")
+    batch_size = broken.BATCH_SIZE * (8 if topology == "v5e:2x4" else 1)
+    return tpuest.check(
+        make_estimator(case.model_fn, train_batch_size=batch_size),
+        input_fn,
+        ModeKeys.TRAIN,
+        topology,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices to a dense Tensor")
+@pytest.mark.parametrize("name", BY_SCAN)
+def test_a_fault_is_named_with_the_users_line(name):
+    case = BY_SCAN[name]
+    report = check(case.compute, case.input_fn)
+    assert not report.ok
+    found = [f for f in report.findings if case.what in (f.name, *f.op_types)]
+    assert [(f.kind.value, f.origin.file, f.origin.line) for f in found] == [
+        (case.kind, broken.__file__, case.line)
+    ]
+    assert found[0].use
+
+
+@pytest.mark.parametrize("topology", ["v5e", "v5e:2x4", "v3:2x4"])
+def test_a_good_step_is_traced_under_the_true_strategy_and_lowered(topology):
+    report = check(broken.nothing, topology=topology)
+    assert report.ok and not report.findings
+    assert report.num_traced_replicas == report.tpu.num_cores
+    assert report.num_sums == 1
+    assert report.memory.trainable_bytes == 4 * broken.NUM_FEATURES
+    assert report.verdict == f"lowered by XLA on the CPU; not compiled for {report.tpu.name}"
+
+
+def test_without_the_compiler_the_report_says_what_it_does_not_see():
+    text = str(check(broken.nothing))
+    assert "temporaries are not known" in text
+    assert "pip install 'tpuest[check]'" in text
+    assert "will run" not in text
+
+
+def test_all_faults_are_named_at_once():
+    def several(features):
+        x = tf.ones([features["n"][0], 2])
+        y = tf.range(features["n"][1])
+        z = tf.linalg.det(tf.matmul(features["x"], features["x"], transpose_a=True))
+        return tf.reduce_sum(x) + tf.cast(tf.reduce_sum(y), tf.float32) + z
+
+    report = check(several)
+    assert sorted(f.op_types[0] for f in report.findings) == ["Fill", "MatrixDeterminant", "Range"]
+
+
+def test_the_table_gives_name_type_line_and_what_to_use():
+    case = BROKEN["tf.linalg.det"]
+    text = str(check(case.compute))
+    assert "compiles and fits     NO: does not compile for v5e:1x1" in text
+    assert "MatrixDeterminant, float32" in text
+    assert f"at   {broken.__file__}:{case.line}   return tf.linalg.det(square)" in text
+    assert "use  Take the product of a factor's diagonal" in text
+
+
+@pytest.mark.parametrize("mode", [ModeKeys.EVAL, ModeKeys.PREDICT])
+def test_evaluation_and_prediction_are_checked_too(mode):
+    def model_fn(features, labels, mode):
+        x = tf.reshape(features["x"], [-1, 2, 2, 1])
+        y = v1.image.resize_bicubic(x, [4, 4])
+        loss = tf.reduce_mean(y)
+        metrics = (lambda y: {"mean": v1.metrics.mean(y)}, [y])
+        return tpuest.TPUEstimatorSpec(mode, {"y": y}, loss, eval_metrics=metrics)
+
+    estimator = make_estimator(model_fn, eval_batch_size=8, predict_batch_size=8, params=None)
+    (finding,) = tpuest.check(estimator, broken.good_input_fn, mode).findings
+    assert finding.op_types == ("ResizeBicubic",)
+
+
+def test_an_estimator_without_cores_is_refused():
+    estimator = make_estimator(broken.BROKEN["bicubic"].model_fn, use_tpu=False)
+    with pytest.raises(ValueError, match="use_tpu=True"):
+        tpuest.check(estimator, broken.good_input_fn, ModeKeys.TRAIN)
+
+
+def test_an_error_of_model_fn_stays_the_users():
+    def fails(features):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        check(fails)
+
+
+def test_input_fn_may_be_a_partial_or_a_method():
+    import functools
+
+    class Input:
+        def read(self, params, size):
+            return broken.good_input_fn(params)
+
+    assert check(broken.nothing, functools.partial(Input().read, size=3)).ok
+
+
+def test_no_variable_takes_memory():
+    def large(features):
+        weights = v1.get_variable("large", [2**20, 2**10])  # 4 GiB, and as many slots
+        return tf.reduce_sum(tf.gather(weights, features["n"]))
+
+    before = _resident_bytes()
+    with pytest.warns(UserWarning, match="Converting sparse IndexedSlices"):
+        assert check(large, topology="v5e:2x4").memory.trainable_bytes > 2**32
+    assert _resident_bytes() - before < 2**30
+
+
+def _resident_bytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
