@@ -27,7 +27,9 @@ def test_a_tpu_is_known_by_kind_slice_or_accelerator_type(text, name, num_cores,
     assert (tpu.name, tpu.num_cores, tpu.num_hosts) == (name, num_cores, num_hosts)
 
 
-@pytest.mark.parametrize("text", ["", "v9", "v5e:", "v5e:2", "v5e:2x2x2", "v5e:3x5", "v5e-5", "v4:2x2", "v5e:0x1"])
+@pytest.mark.parametrize(
+    "text", ["", "v9", "v5e:", "v5e:2", "v5e:2x2x2", "v5e:3x5", "v5e-5", "v4:2x2", "v5e:0x1"]
+)
 def test_another_name_is_refused_with_those_there_are(text):
     with pytest.raises(ValueError, match=r"There is no TPU .*v5e:2x4"):
         parse_tpu(text)

@@ -6,6 +6,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 from input_models import make_estimator
 from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES, simulation
+from tensorflow.python.tpu.ops import tpu_ops
 
 from tpuest import RunConfig, TPUEstimatorSpec, UnsupportedError, _tf
 from tpuest.compat import trace
@@ -332,6 +333,44 @@ def sum_in_a_branch_of_a_branch(x):
 )
 def test_replicas_sum_over_their_group(model, num_replicas, build, expected):
     np.testing.assert_allclose(on_replicas(model, build, num_replicas), expected)
+
+
+def exchanged(x, groups):
+    """Gives what a replica got from the first and, times 100, from the second of its group."""
+    sent = tf.stack([x, 10 * x])
+    return tf.reduce_sum(tpu_ops.all_to_all(sent, 0, 0, 2, groups) * [1.0, 100.0])
+
+
+def moved_on(x, pairs):
+    return tpu_ops.collective_permute(x, pairs)
+
+
+def gradient_of_a_move(x):
+    loss = moved_on(x, [[0, 1]]) * tf.stop_gradient(x)
+    return tf.gradients(loss, x)[0]
+
+
+@pytest.mark.parametrize(
+    ("num_replicas", "build", "expected"),
+    [
+        (1, lambda x: tpu_ops.all_to_all(tf.stack([x]), 0, 0, 1, [[0]])[0], [1]),
+        (2, lambda x: exchanged(x, [[0, 1]]), [201, 2010]),
+        (4, lambda x: exchanged(x, HALVES), [301, 402, 3010, 4020]),
+        (2, lambda x: tf.cond(x < 9, lambda: exchanged(x, [[0, 1]]), lambda: x), [201, 2010]),
+        (4, lambda x: moved_on(x, [[0, 1], [1, 2], [2, 3]]), [0, 1, 2, 3]),
+        (2, lambda x: moved_on(x, [[0, 1], [1, 0]]), [2, 1]),
+        (1, lambda x: moved_on(x, [[0, 0]]), [1]),
+        (2, gradient_of_a_move, [2, 0]),
+        (2, lambda x: tf.gradients(exchanged(x, [[0, 1]]), x)[0], [11, 1100]),
+    ],
+)
+def test_replicas_exchange_tensors(model, num_replicas, build, expected):
+    np.testing.assert_allclose(on_replicas(model, build, num_replicas), expected)
+
+
+def test_an_exchange_between_another_number_of_replicas_than_pieces_is_refused(model):
+    with pytest.raises(ValueError, match="split_count 2 must equal .* 1"):
+        on_replicas(model, lambda x: exchanged(x, [[0], [1]]), 2)
 
 
 def test_replicas_that_take_different_branches_to_a_sum_are_told(model):

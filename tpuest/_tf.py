@@ -189,6 +189,13 @@ def xla_all_reduce(tensor, groups):
     return gen_xla_ops.xla_all_reduce(tensor, groups, reduce_op="Add", mode="CrossReplica")
 
 
+def xla_replica_id():
+    """Gives the number of the replica that runs this, int32; what XLA exchanges between replicas is made of."""
+    from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+
+    return gen_xla_ops.xla_replica_id()
+
+
 # compat.lookup: index_table_from_tensor, and the hash of words out of the vocabulary, have no public name.
 from tensorflow.python.ops import lookup_ops  # noqa: F401
 
@@ -202,11 +209,11 @@ from tensorflow.python.tpu import tpu
 from tensorflow.python.tpu.ops.tpu_ops import cross_replica_sum  # noqa: F401
 from tensorflow.python.tpu.tpu_function import get_tpu_context
 
-# planned_tpu: what a TPUClusterResolver tells a TPUStrategy of the cores, here of cores that aren't there.
-from tensorflow.python.tpu.tpu_system_metadata import TPUSystemMetadata  # noqa: F401
-
 # compat.tpu: the class that ours extends, whatever is installed under its public name.
 from tensorflow.python.tpu.tpu_optimizer import CrossShardOptimizer  # noqa: F401
+
+# planned_tpu: what a TPUClusterResolver tells a TPUStrategy of the cores, here of cores that aren't there.
+from tensorflow.python.tpu.tpu_system_metadata import TPUSystemMetadata  # noqa: F401
 
 
 def number_of_shards():

@@ -5,7 +5,7 @@ Takes a `Program` and what is asked of a step; gives its HLO, and what the TPU c
     program, targets -> the replica's part in a tf.function -> HLO        TensorFlow alone
     HLO, TPU's name  -> libtpu's compiler in a child process -> memory    the `check` extra: jaxlib and libtpu
 
-TensorFlow's CPU package can lower everything but the sum over cores, which is put there as an all-reduce.
+TensorFlow's CPU package can lower everything but what cores do together, which is put there as an all-reduce.
 """
 
 from __future__ import annotations
@@ -18,10 +18,18 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from tpuest import _tf, aot_compile, errors
-from tpuest.cross_replica import CROSS_REPLICA_SUM, Meeting, Outcome
+from tpuest import _tf, aot_compile
+from tpuest.cross_replica import (
+    COLLECTIVE_PERMUTE,
+    CROSS_REPLICA_SUM,
+    Meeting,
+    Outcome,
+    meet_by,
+    outcome_of,
+)
 from tpuest.loop import CompiledProgram
 from tpuest.planned_tpu import PlannedTPU
 from tpuest.replica import Program
@@ -132,7 +140,6 @@ def lower_step(
     Raises:
       tf.errors.OpError: XLA has no such operation, or needs a constant where there is none; the message names the
         operation.
-      UnsupportedError: a sum over cores is made in a `tf.cond` or `tf.while_loop`.
     """
     compiled = CompiledProgram(program, SharedZeros())
     compiled.ensure_variables()
@@ -142,7 +149,7 @@ def lower_step(
     def replica_step(*values):
         batch, others = values[: len(program.inputs)], values[len(program.inputs) :]
         stand_ins = dict(zip(given, others, strict=True))
-        return compiled.build_replica(targets, batch, 0, _meet_by_all_reduce, stand_ins)
+        return compiled.build_replica(targets, batch, 0, meet_by(_communicate), stand_ins)
 
     # Specs: of a tensor the value would be taken for a constant, which it isn't on a TPU.
     batch = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in program.inputs]
@@ -188,17 +195,30 @@ def compile_step(step: LoweredStep, tpu: PlannedTPU, is_exact: bool = False) -> 
     return CompiledStep(**answer)
 
 
-def _meet_by_all_reduce(meetings: Sequence[Meeting]) -> list[Outcome]:
-    """Stands for the cores' meetings by the HLO that a TPU's `CrossReplicaSum` becomes."""
-    return [_all_reduce(meeting) for meeting in meetings]
+def _communicate(meeting: Meeting) -> Outcome:
+    """Builds what a core's collective op becomes on a TPU, of the one op that XLA has for it on the CPU.
 
-
-def _all_reduce(meeting):
-    if meeting.groups is None:
-        raise errors.UnsupportedError(
-            f"Compiling ahead of time a {CROSS_REPLICA_SUM} in {meeting.node.name}",
-            "Make the sum (CrossShardOptimizer.apply_gradients) outside of tf.cond and "
-            "tf.while_loop, or leave this check out: on a TPU such a sum works.",
-        )
-    total = _tf.xla_all_reduce(meeting.inputs[0], meeting.groups)
-    return Outcome([total], total.op)
+    A sum becomes an all-reduce, as on a TPU. An exchange becomes one too, of everybody's tensors side by side: it takes
+    as many times its memory as there are replicas.
+    """
+    op_type, value, groups = meeting.node.op, meeting.inputs[0], meeting.groups
+    if op_type == CROSS_REPLICA_SUM:
+        return outcome_of(_tf.xla_all_reduce(value, groups))
+    num_replicas = int(np.max(groups)) + 1
+    own_id = _tf.xla_replica_id()
+    everybody = [list(range(num_replicas))]
+    own_place = tf.one_hot(own_id, num_replicas, dtype=value.dtype)
+    side_by_side = tf.tensordot(own_place, value, axes=0)
+    of_all = _tf.xla_all_reduce(side_by_side, everybody)
+    if op_type == COLLECTIVE_PERMUTE:
+        senders = {int(target): int(source) for source, target in groups}
+        sender = tf.gather([senders.get(i, i) for i in range(num_replicas)], own_id)
+        return outcome_of(tf.gather(of_all, sender))
+    attributes = meeting.node.attr
+    count, axis = attributes["split_count"].i, attributes["split_dimension"].i
+    members = {int(member): group for group in groups for member in group}
+    group = tf.gather([members[i] for i in range(num_replicas)], own_id)
+    pieces = tf.stack(tf.split(tf.gather(of_all, group), count, axis + 1))
+    position = tf.argmax(tf.cast(tf.equal(group, own_id), tf.int32), output_type=tf.int32)
+    own = tf.unstack(tf.gather(pieces, position))
+    return outcome_of(tf.concat(own, attributes["concat_dimension"].i))

@@ -67,7 +67,7 @@ ADVICE = (
     ),
     Advice(
         "ResizeBicubic.*|ResizeArea|ScaleAndTranslate.*",
-        f"Use bilinear or nearest-neighbour resizing, or resize in input_fn.",
+        "Use bilinear or nearest-neighbour resizing, or resize in input_fn.",
         is_host_only=False,
     ),
     Advice(
@@ -115,16 +115,10 @@ CONSTANT_NEEDED = (
     "Shapes, axes and lengths must be known when the step is compiled: take them from params or a static shape "
     "(x.shape), not from a tensor; for lengths that vary, work on the full length with a mask."
 )
-SMALLER = (
-    "Use a smaller batch for each core, more cores, bfloat16 activations, or tf.recompute_grad around layers."
-)
-FEWER_PARAMETERS = (
-    "Variables and the optimizer's slots must fit on every core: a smaller model, or an optimizer with fewer slots."
-)
+SMALLER = "Use a smaller batch for each core, more cores, bfloat16 activations, or tf.recompute_grad around layers."
+FEWER_PARAMETERS = "Variables and the optimizer's slots must fit on every core: a smaller model, or an optimizer with fewer slots."
 STATIC_BATCH = "dataset.batch(params['batch_size'], drop_remainder=True)"
-STATIC_LENGTH = (
-    "Pad to one length before batching: padded_batch(padded_shapes=...), or FixedLenFeature([max_length], ...)."
-)
+STATIC_LENGTH = "Pad to one length before batching: padded_batch(padded_shapes=...), or FixedLenFeature([max_length], ...)."
 ENCODE = "Turn strings into numbers, and sparse or ragged tensors into dense ones, in input_fn."
 
 

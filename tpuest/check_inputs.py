@@ -53,9 +53,9 @@ class RecordedInput:
         while isinstance(function, functools.partial):
             function = inspect.unwrap(function.func)
         function = getattr(function, "__func__", function)
-        code = getattr(function, "__code__", None) or getattr(
-            getattr(type(function), "__call__", None), "__code__", None
-        )
+        if not hasattr(function, "__code__"):
+            function = type(function).__call__
+        code = getattr(function, "__code__", None)
         return code and Origin(code.co_filename, code.co_firstlineno, code.co_name)
 
 

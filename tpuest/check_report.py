@@ -164,7 +164,11 @@ class CheckReport:
             lines += ["", "The largest values of the step, on one core:"]
             lines += [_large_line(large) for large in self.large_tensors]
         if self.unseen:
-            lines += ["", "Not seen by this check:", *(f"  - {sentence}" for sentence in self.unseen)]
+            lines += [
+                "",
+                "Not seen by this check:",
+                *(f"  - {sentence}" for sentence in self.unseen),
+            ]
         return "\n".join(lines)
 
     def _heading(self) -> list[str]:
@@ -192,41 +196,35 @@ class CheckReport:
         if self.memory is not None:
             memory = self.memory
             variables = memory.trainable_bytes + memory.other_variable_bytes
+            trained, others = _size(memory.trainable_bytes), _size(memory.other_variable_bytes)
             yield (
                 "HBM, parameters",
-                f"{_size(variables)} ({_size(memory.trainable_bytes)} trained, "
-                f"{_size(memory.other_variable_bytes)} slots and others)",
+                f"{_size(variables)} ({trained} trained, {others} slots and others)",
             )
             yield "HBM, batch", _size(memory.batch_bytes)
         if self.compiled is not None:
             compiled = self.compiled
             yield "HBM, temporaries", _size(compiled.temporary_bytes)
-            yield (
-                "HBM, in all",
-                f"about {_gib(compiled.hbm_bytes)} of {_gib(hbm)} GiB (arguments "
-                f"{_size(compiled.argument_bytes)}, outputs beside them "
-                f"{_size(compiled.output_bytes - compiled.alias_bytes)}, program {_size(compiled.code_bytes)})",
-            )
+            arguments, program = _size(compiled.argument_bytes), _size(compiled.code_bytes)
+            others = _size(compiled.output_bytes - compiled.alias_bytes)
+            parts = f"arguments {arguments}, outputs beside them {others}, program {program}"
+            yield "HBM, in all", f"about {_gib(compiled.hbm_bytes)} of {_gib(hbm)} GiB ({parts})"
         elif self.memory is not None:
             known = _size(self.memory.total_bytes)
             yield "HBM, in all", f"more than {known} of {_gib(hbm)} GiB: temporaries are not known"
 
     def _time_figures(self) -> Iterator[tuple[str, str]]:
         compiled, generation = self.compiled, self.tpu.generation
-        yield (
-            "FLOPs",
-            f"{compiled.flops:.3g} a step and core; {_size(compiled.bytes_accessed)} read and written",
-        )
+        moved = _size(compiled.bytes_accessed)
+        yield "FLOPs", f"{compiled.flops:.3g} a step and core; {moved} read and written"
         if compiled.optimal_seconds is not None:
-            yield "step time", f"{_milliseconds(compiled.optimal_seconds)} by the compiler's estimate"
+            seconds = _milliseconds(compiled.optimal_seconds)
+            yield "step time", f"{seconds} by the compiler's estimate"
         else:
-            computing = compiled.flops / generation.flops_per_second
-            moving = compiled.bytes_accessed / generation.hbm_bytes_per_second
-            yield (
-                "step time",
-                f"the compiler tells none; at the chip's peak rates {_milliseconds(computing)} of computing, "
-                f"{_milliseconds(moving)} of memory traffic",
-            )
+            computing = _milliseconds(compiled.flops / generation.flops_per_second)
+            moving = _milliseconds(compiled.bytes_accessed / generation.hbm_bytes_per_second)
+            parts = f"{computing} of computing, {moving} of memory traffic"
+            yield "step time", f"the compiler tells none; at the chip's peak rates {parts}"
         if self.tpu.num_cores > 1:
             yield "all-reduces", f"{compiled.num_all_reduces}, after the compiler joined the sums"
 

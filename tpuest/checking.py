@@ -48,11 +48,12 @@ _UNSEEN = (
     "the TPU's runtime: it has its own build of the compiler, and buffers for the input",
 )
 _UNSEEN_WITHOUT_LIBTPU = (
-    "HBM for activations and other temporaries, FLOPs",
-    "operations that XLA lowers and the TPU's compiler refuses, a few of 64 bits "
-    "(the packages of the extra: pip install 'tpuest[check]', Python 3.11 or later)",
+    "HBM for activations and other temporaries, FLOPs: pip install 'tpuest[check]' (Python 3.11 or later)",
+    "operations that XLA lowers and the TPU's compiler refuses: a few of 64 bits",
 )
-_UNSEEN_BEFORE_COMPILING = "what only the TPU's compiler sees: it is asked when nothing else is wrong"
+_UNSEEN_BEFORE_COMPILING = (
+    "what only the TPU's compiler sees: it is asked when nothing else is wrong"
+)
 _UNSEEN_BY_FAST = "the compiler's default effort (--exact), which mostly needs less memory"
 
 
@@ -99,7 +100,11 @@ def check(
     except errors.UnfitInputError as error:
         findings = check_inputs.find_unfit(error, recorded, mode)
         return CheckReport(
-            mode, tpu, None, tuple(findings), unseen=("model_fn, which has no batch to be called with",)
+            mode,
+            tpu,
+            None,
+            tuple(findings),
+            unseen=("model_fn, which has no batch to be called with",),
         )
     return _StepCheck(program, tpu, exact, watch).run()
 
@@ -197,7 +202,9 @@ class _StepCheck:
         is_constant = "must be a compile-time constant" in message
         if located is None:
             use = check_advice.CONSTANT_NEEDED if is_constant else "See the compiler's words."
-            self._findings.append(Finding(Kind.REFUSED, "the step", (), "", None, use, message[:1000]))
+            self._findings.append(
+                Finding(Kind.REFUSED, "the step", (), "", None, use, message[:1000])
+            )
             return False
         if f"{located.outermost.name}:0" in self._given:
             return False
@@ -244,7 +251,8 @@ class _StepCheck:
     def _check_parameters(self, memory: Memory) -> None:
         if memory.total_bytes > self._tpu.generation.hbm_bytes:
             self._note_lack_of_memory(
-                check_advice.FEWER_PARAMETERS, "parameters and batch alone are larger than the memory"
+                check_advice.FEWER_PARAMETERS,
+                "parameters and batch alone are larger than the memory",
             )
 
     def _note_lack_of_memory(self, use: str, detail: str) -> None:

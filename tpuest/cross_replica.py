@@ -1,4 +1,4 @@
-"""What replicas do together where no TPU does it: sums, and the control flow that sums are made in.
+"""What replicas do together where no TPU does it: sums, exchanges, and the control flow that these are made in.
 
 Takes the `Meeting`s at which `transplant` stops: ops of the graph that need a value of every replica. Gives each
 replica's results. A `tf.cond` or `tf.while_loop` with a sum inside is built once for all of them, on their inputs side
@@ -20,6 +20,9 @@ import tensorflow as tf
 from tpuest import errors
 
 CROSS_REPLICA_SUM = "CrossReplicaSum"
+ALL_TO_ALL = "AllToAll"
+COLLECTIVE_PERMUTE = "CollectivePermute"
+COLLECTIVES = frozenset({CROSS_REPLICA_SUM, ALL_TO_ALL, COLLECTIVE_PERMUTE})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Meeting:
     Attributes:
       node: its `NodeDef`.
       inputs: this replica's values of the op's inputs.
-      groups: of a sum, int `[num_groups, group_size]`, the replicas that sum with each other; else `None`.
+      groups: of a collective op its second input, int: `[num_groups, group_size]`, the replicas that sum or exchange
+        with each other, or `[num_pairs, 2]`, who sends to whom; `None` of control flow.
       function: gives the source of the graph of one of the op's functions, from its name and its inputs.
     """
 
@@ -52,9 +56,48 @@ class Outcome:
     done: tf.Operation
 
 
+@dataclasses.dataclass(frozen=True)
+class _Room:
+    """Where replicas meet.
+
+    Attributes:
+      devices: of the replicas; of one replica also `[None]`, the current device.
+      hold: gives the replicas' outcomes of a collective op, from their meetings and the devices.
+    """
+
+    devices: Sequence[str | None]
+    hold: Callable
+
+    def meet(self, meetings: Sequence[Sequence[Meeting]]) -> list[list[Outcome]]:
+        """Holds meetings at which every replica is present.
+
+        Args:
+          meetings: of each replica, all in the same order.
+
+        Returns:
+          Of each meeting the outcome for each replica.
+        """
+        return [
+            self.hold(together, self.devices)
+            if together[0].groups is not None
+            else _build(together, self)
+            for together in zip(*meetings)
+        ]
+
+
 def meet_alone(meetings: Sequence[Meeting]) -> list[Outcome]:
     """Holds the meetings of a single replica."""
-    return [outcomes[0] for outcomes in _meet([meetings], [None])]
+    return [outcomes[0] for outcomes in _Room([None], _hold).meet([meetings])]
+
+
+def meet_by(hold: Callable[[Meeting], Outcome]) -> Callable:
+    """Gives what holds the meetings of one replica of several, the others being compiled elsewhere.
+
+    Args:
+      hold: builds the op that communicates, from the replica's meeting.
+    """
+    room = _Room([None], lambda together, _: [hold(together[0])])
+    return lambda meetings: [outcomes[0] for outcomes in room.meet([meetings])]
 
 
 def meet_in_replica_context(devices: Sequence[str]) -> Callable:
@@ -72,7 +115,7 @@ def meet_in_replica_context(devices: Sequence[str]) -> Callable:
         if sums:
             tensors = [meetings[index].inputs[0] for index in sums]
             totals = context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
-            outcomes_of_sums = map(_outcome_of_sum, totals)
+            outcomes_of_sums = map(outcome_of, totals)
             for index, outcome in zip(sums, outcomes_of_sums):
                 outcomes[index] = outcome
         for index, meeting in enumerate(meetings):
@@ -94,55 +137,83 @@ def _in_cross_replica_context(context, meeting, devices):
             ]
             for r in range(len(devices))
         ]
-        return _meet(per_replica, devices)[0]
+        return _Room(devices, _hold).meet(per_replica)[0]
 
     return context.merge_call(meet, args=meeting.inputs)
 
 
 def _sums_over_all(meeting):
     groups = meeting.groups
-    return groups is not None and (np.size(groups) == 0 or len(groups) == 1)
+    if groups is None or meeting.node.op != CROSS_REPLICA_SUM:
+        return False
+    return np.size(groups) == 0 or len(groups) == 1
 
 
-def _outcome_of_sum(total):
-    total = tf.identity(total)
-    return Outcome([total], total.op)
+def outcome_of(value: tf.Tensor) -> Outcome:
+    """Gives the outcome of a collective op whose only result is this."""
+    value = tf.identity(value)
+    return Outcome([value], value.op)
 
 
-def _meet(meetings, devices):
-    """Holds meetings at which every replica is present.
-
-    Args:
-      meetings: of each replica, all in the same order.
-      devices: of the replicas; `None` is the current one.
-
-    Returns:
-      Of each meeting the outcome for each replica.
-    """
-    return [
-        _sum(together, devices) if together[0].groups is not None else _build(together, devices)
-        for together in zip(*meetings)
-    ]
+def _hold(together, devices):
+    """Holds a collective op's meeting by the plain ops of one machine."""
+    values = _COLLECTIVES[together[0].node.op](together, devices)
+    outcomes = []
+    for value, device in zip(values, devices):
+        with tf.device(device):
+            outcomes.append(outcome_of(value))
+    return outcomes
 
 
 def _sum(together, devices):
     tensors = [meeting.inputs[0] for meeting in together]
-    groups = together[0].groups
-    if np.size(groups) == 0:
-        groups = [range(len(tensors))]
     totals = {}
-    for group in groups:
+    for group in _groups(together):
         with tf.device(devices[group[0]]):
             total = tf.add_n([tensors[replica_id] for replica_id in group])
         totals.update((replica_id, total) for replica_id in group)
-    outcomes = []
-    for replica_id, device in enumerate(devices):
-        with tf.device(device):
-            outcomes.append(_outcome_of_sum(totals[replica_id]))
-    return outcomes
+    return [totals[replica_id] for replica_id in range(len(tensors))]
 
 
-def _build(together, devices):
+def _exchange(together, devices):
+    """Gives each replica of a group its piece of everybody's tensor."""
+    attributes = together[0].node.attr
+    axis, count = attributes["split_dimension"].i, attributes["split_count"].i
+    exchanged = {}
+    for group in _groups(together):
+        if len(group) != count:
+            raise ValueError(
+                f"{together[0].node.name}: split_count {count} must equal the number of replicas "
+                f"that exchange with each other, {len(group)}."
+            )
+        pieces = [tf.split(together[replica_id].inputs[0], count, axis) for replica_id in group]
+        for position, replica_id in enumerate(group):
+            with tf.device(devices[replica_id]):
+                own = [of_sender[position] for of_sender in pieces]
+                exchanged[replica_id] = tf.concat(own, attributes["concat_dimension"].i)
+    return [exchanged[replica_id] for replica_id in range(len(together))]
+
+
+def _permute(together, devices):
+    """Gives each replica the tensor of the one that sends to it, zeros if none does."""
+    senders = {int(target): int(source) for source, target in together[0].groups}
+    return [
+        together[senders[replica_id]].inputs[0]
+        if replica_id in senders
+        else tf.zeros_like(meeting.inputs[0])
+        for replica_id, meeting in enumerate(together)
+    ]
+
+
+def _groups(together):
+    groups = together[0].groups
+    return [range(len(together))] if np.size(groups) == 0 else groups
+
+
+_COLLECTIVES = {CROSS_REPLICA_SUM: _sum, ALL_TO_ALL: _exchange, COLLECTIVE_PERMUTE: _permute}
+
+
+def _build(together, room):
     """Builds one op of control flow for all replicas."""
     node = together[0].node
     build = _BUILDERS.get(node.op)
@@ -152,38 +223,39 @@ def _build(together, devices):
             "Make the sum (CrossShardOptimizer.apply_gradients) outside of it, in a tf.cond or in "
             "a tf.while_loop.",
         )
-    flat = build(together, devices)
-    per_replica = (len(flat) - 1) // len(devices)
+    flat = build(together, room)
+    per_replica = (len(flat) - 1) // len(room.devices)
     done = flat[-1].op
     return [
-        Outcome(flat[i * per_replica : (i + 1) * per_replica], done) for i in range(len(devices))
+        Outcome(flat[i * per_replica : (i + 1) * per_replica], done)
+        for i in range(len(room.devices))
     ]
 
 
-def _build_cond(together, devices):
+def _build_cond(together, room):
     node = together[0].node
     branches = [
-        lambda name=name: _run(together, name, [m.inputs[1:] for m in together], devices)
+        lambda name=name: _run(together, name, [m.inputs[1:] for m in together], room)
         for name in (node.attr["then_branch"].func.name, node.attr["else_branch"].func.name)
     ]
     return tf.cond(_agreed(node, [m.inputs[0] for m in together]), *branches)
 
 
-def _build_case(together, devices):
+def _build_case(together, room):
     node = together[0].node
     branches = [
-        lambda name=function.name: _run(together, name, [m.inputs[1:] for m in together], devices)
+        lambda name=function.name: _run(together, name, [m.inputs[1:] for m in together], room)
         for function in node.attr["branches"].list.func
     ]
     return tf.switch_case(_agreed(node, [m.inputs[0] for m in together]), branches)
 
 
-def _build_call(together, devices):
+def _build_call(together, room):
     name = together[0].node.attr["f"].func.name
-    return _run(together, name, [m.inputs for m in together], devices)
+    return _run(together, name, [m.inputs for m in together], room)
 
 
-def _build_while(together, devices):
+def _build_while(together, room):
     """Builds one loop; handles of resources don't change in it and are captured."""
     node = together[0].node
     inputs = [list(m.inputs) for m in together]
@@ -200,12 +272,12 @@ def _build_while(together, devices):
 
     def proceed(*flat):
         outputs = _run(
-            together, node.attr["cond"].func.name, arguments(flat[:-1]), devices, meets=False
+            together, node.attr["cond"].func.name, arguments(flat[:-1]), room, meets=False
         )
         return _agreed(node, outputs[:-1])
 
     def advance(*flat):
-        outputs = _run(together, node.attr["body"].func.name, arguments(flat[:-1]), devices)
+        outputs = _run(together, node.attr["body"].func.name, arguments(flat[:-1]), room)
         kept = [outputs[r * len(inputs[0]) + i] for r in range(len(inputs)) for i in carried]
         return [*kept, outputs[-1]]
 
@@ -247,7 +319,7 @@ def _agreed(node, values):
         return tf.identity(values[0])
 
 
-def _run(together, name, inputs, devices, meets=True):
+def _run(together, name, inputs, room, meets=True):
     """Builds the body of a function for every replica, in step.
 
     Returns:
@@ -260,7 +332,7 @@ def _run(together, name, inputs, devices, meets=True):
     for replica_id, own in enumerate(inputs):
         bindings = {tensor.name: value for tensor, value in zip(graph.inputs, own)}
         building.append(source.build(targets, bindings, replica_id))
-    built = _in_step(building, devices)
+    built = _in_step(building, room)
     operations = [item for own in built for item in own if isinstance(item, tf.Operation)]
     with tf.control_dependencies(operations):
         done = tf.constant(True)
@@ -268,12 +340,12 @@ def _run(together, name, inputs, devices, meets=True):
     return [*outputs, done]
 
 
-def _in_step(building, devices):
+def _in_step(building, room):
     """Runs the replicas' generators from one meeting to the next; gives what they built."""
     outcomes = [None] * len(building)
     while True:
         meetings, built = [], []
-        for generator, device, outcome in zip(building, devices, outcomes):
+        for generator, device, outcome in zip(building, room.devices, outcomes):
             with tf.device(device):
                 try:
                     meetings.append(generator.send(outcome))
@@ -281,4 +353,4 @@ def _in_step(building, devices):
                     built.append(end.value)
         if built:
             return built
-        outcomes = list(zip(*_meet(meetings, devices)))
+        outcomes = list(zip(*room.meet(meetings)))

@@ -42,7 +42,11 @@ class UnfitInputError(ValueError):
     """
 
     def __init__(
-        self, message: str, argument: str | None = None, key: str | None = None, tensor: object = None
+        self,
+        message: str,
+        argument: str | None = None,
+        key: str | None = None,
+        tensor: object = None,
     ):
         super().__init__(message)
         self.argument = argument

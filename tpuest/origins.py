@@ -122,4 +122,6 @@ def _library_directories() -> tuple[str, ...]:
         *getattr(site, "getsitepackages", list)(),
         "<frozen ",
     ]
-    return tuple(dict.fromkeys(place if place.startswith("<") else place + os.sep for place in places))
+    return tuple(
+        dict.fromkeys(place if place.startswith("<") else place + os.sep for place in places)
+    )

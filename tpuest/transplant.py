@@ -19,7 +19,7 @@ import itertools
 import tensorflow as tf
 
 from tpuest import _tf
-from tpuest.cross_replica import CROSS_REPLICA_SUM, Meeting
+from tpuest.cross_replica import COLLECTIVES, Meeting
 from tpuest.origins import functions_called
 
 _VARIABLE = "VarHandleOp"
@@ -97,15 +97,17 @@ class TransplantSource:
         """Returns each variable's name to its `VarHandleOp` node."""
         return {name: node for name, node in self.nodes().items() if node.op == _VARIABLE}
 
-    def functions_with(self, op_type):
-        """Names the library functions (branches, loop bodies) that hold an op of this type, or call one that does."""
+    def functions_with(self, *op_types):
+        """Names the library functions (branches, loop bodies) that hold an op of these types, or call one that does."""
         self.nodes()
         functions = self._library.library.function
         found, known = set(), None
         while known != len(found):
             known = len(found)
             for f in functions:
-                if any(n.op == op_type or found.intersection(functions_called(n)) for n in f.node_def):
+                if any(
+                    n.op in op_types or found.intersection(functions_called(n)) for n in f.node_def
+                ):
                     found.add(f.signature.name)
         return found
 
@@ -138,7 +140,7 @@ class TransplantSource:
           bindings: tensor name of `graph` to the value that stands for it.
           replica_id: which replica this copy is for; stateful random ops differ between replicas.
           meet: holds the `Meeting`s of replicas, from a list of them to a list of `Outcome`s. `None` carries
-            `CrossReplicaSum` over as it is, which is right on a TPU.
+            collective ops over as they are, which is right on a TPU.
 
         Returns:
           The new tensors and operations, in the order of `targets`.
@@ -170,12 +172,12 @@ class TransplantSource:
         return [built[_reference(target)] for target in targets]
 
     def _meeting_nodes(self, needed):
-        """Names the nodes for which replicas must meet: sums, and calls of functions with sums."""
-        functions = self.functions_with(CROSS_REPLICA_SUM)
+        """Names the nodes for which replicas must meet: collective ops, and calls of functions with such."""
+        functions = self.functions_with(*COLLECTIVES)
         return frozenset(
             name
             for name in needed
-            if self._nodes[name].op == CROSS_REPLICA_SUM
+            if self._nodes[name].op in COLLECTIVES
             or not functions.isdisjoint(functions_called(self._nodes[name]))
         )
 
@@ -203,14 +205,25 @@ class TransplantSource:
         waits_for = [built[r] for r in references if r.startswith("^")]
         data = [built[tensor_name(r)] for r in references if not r.startswith("^")]
         groups = None
-        if node.op == CROSS_REPLICA_SUM:
-            groups = tf.make_ndarray(self._nodes[producer_name(node.input[1])].attr["value"].tensor)
+        if node.op in COLLECTIVES:
+            groups = self._constant(node.input[1])
             data = data[:1]
         if waits_for:
             # A handle stays as it is: copies of it would hide which ops share its resource, and so their order.
             with tf.control_dependencies(waits_for):
                 data = [t if t.dtype == tf.resource else tf.identity(t) for t in data]
         return Meeting(node, tuple(data), groups, self._function)
+
+    def _constant(self, reference):
+        """Computes a tensor that depends on constants only, as a numpy array."""
+        node = self._nodes[producer_name(reference)]
+        if node.op == "Const":
+            return tf.make_ndarray(node.attr["value"].tensor)
+        tensor = self.graph.get_tensor_by_name(tensor_name(reference))
+        # The pairs of a gradient's CollectivePermute are those of its op, turned round.
+        compute = tf.function(lambda: self.transplant([tensor], {})[0], autograph=False)
+        with tf.init_scope():
+            return compute().numpy()
 
     def _function(self, name, inputs):
         """Gives the source of a library function's graph, for inputs of these shapes."""

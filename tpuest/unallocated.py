@@ -29,9 +29,11 @@ class UninitializedReplicaVariables(ReplicaVariables):
             return super()._create(shape, dtype, label, on_host)
 
         def without_value(next_creator, **arguments):
-            return _tf.UninitializedVariable(
-                shape=shape, dtype=dtype, name=arguments["name"], trainable=False
-            )
+            # Not on the core: where TensorFlow started in graph mode it would place nothing there but on a TPU.
+            with tf.device("/cpu:0"):
+                return _tf.UninitializedVariable(
+                    shape=shape, dtype=dtype, name=arguments["name"], trainable=False
+                )
 
         with tf.variable_creator_scope(without_value), self.topology.strategy.scope():
             return [

@@ -191,8 +191,8 @@ def bicubic(features):
 
 
 def sparse_matmul(features):
-    sparse = tf.sparse.from_dense(tf.eye(NUM_FEATURES))
-    return tf.reduce_sum(tf.sparse.sparse_dense_matmul(sparse, tf.transpose(features["x"])))  # at fault
+    eye, dense = tf.sparse.from_dense(tf.eye(NUM_FEATURES)), tf.transpose(features["x"])
+    return tf.reduce_sum(tf.sparse.sparse_dense_matmul(eye, dense))  # at fault
 
 
 def parameters_too_big(features):
@@ -202,7 +202,8 @@ def parameters_too_big(features):
 
 def activations_too_big(features):
     x = tf.reshape(tf.tile(features["x"][:, :1], [1, 2**14]), [BATCH_SIZE * 2**14, 1])
-    return tf.reduce_sum(tf.linalg.svd(tf.matmul(x, x, transpose_b=True) + 1.0, compute_uv=False))  # at fault
+    products = tf.matmul(x, x, transpose_b=True)  # at fault
+    return tf.reduce_sum(tf.linalg.svd(products + 1.0, compute_uv=False))
 
 
 def _of_model(compute, kind, what, **more):

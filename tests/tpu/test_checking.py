@@ -8,6 +8,7 @@ from broken import BROKEN
 
 import tpuest
 from tpuest import checking
+from tpuest.planned_tpu import parse_tpu
 from tpuest.spec import ModeKeys
 
 v1 = tf.compat.v1
@@ -29,7 +30,7 @@ def make_estimator(model_fn, **arguments):
 
 def check(compute, input_fn=broken.good_input_fn, topology="v5e"):
     case = broken.Broken(compute, input_fn, "", "")
-    batch_size = broken.BATCH_SIZE * (8 if topology == "v5e:2x4" else 1)
+    batch_size = broken.BATCH_SIZE * parse_tpu(topology).num_cores
     return tpuest.check(
         make_estimator(case.model_fn, train_batch_size=batch_size),
         input_fn,

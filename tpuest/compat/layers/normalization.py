@@ -325,8 +325,8 @@ class BatchNormalization(base.Layer):
             adjustment = self._adjust(inputs, training)
             scale, offset = _compose(*adjustment, scale, offset)
         keep_axes = self.virtual_batch_size is not None or len(self.axis) > 1
-        mean, variance = tf.nn.moments(
-            tf.cast(inputs, self._param_dtype), self._list_reduced(inputs), keepdims=keep_axes
+        mean, variance = self._moments(
+            tf.cast(inputs, self._param_dtype), self._list_reduced(inputs), keep_dims=keep_axes
         )
         mean = choose(training, lambda: mean, lambda: tf.convert_to_tensor(self.moving_mean))
         variance = choose(
@@ -348,6 +348,14 @@ class BatchNormalization(base.Layer):
             )
         self._update(new_mean, new_variance, training)
         return mean, variance, scale, offset
+
+    def _moments(self, inputs, reduction_axes, keep_dims, mask=None):
+        """Gives the batch's mean and variance; programs override it to take them over several cores."""
+        return self._calculate_mean_and_var(inputs, reduction_axes, keep_dims)
+
+    def _calculate_mean_and_var(self, x, axes, keep_dims):
+        """Does the same, by the other name that programs override."""
+        return tf.nn.moments(x, axes, keepdims=keep_dims)
 
     def _adjust(self, inputs, training):
         scale, shift = self.adjustment(tf.shape(inputs))
