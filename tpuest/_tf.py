@@ -1,6 +1,7 @@
 """The only file that imports `tensorflow.python.*`; each line says why."""
 
 import contextlib
+import itertools
 
 import tensorflow as tf
 
@@ -62,6 +63,10 @@ from tensorflow.python.training import basic_session_run_hooks  # noqa: F401
 from tensorflow.python.training.evaluation import (
     _get_or_create_eval_step as get_or_create_eval_step,  # noqa: F401
 )
+
+# The attribute by which a TPU's compiler leaves an operation to the host, and numbers for its values.
+OUTSIDE_COMPILATION = "_xla_outside_compilation"
+_outside_compilations = itertools.count()
 
 
 def saving_listeners(saver_hook):
@@ -153,6 +158,14 @@ def register_functions(library):
     for function in library.function:
         if not context().has_function(function.signature.name):
             context().add_function_def(function)
+
+
+@contextlib.contextmanager
+def outside_compilation(graph):
+    """Marks the operations made inside it as the host's, as a `TPUReplicateContext` marks them, which isn't there yet."""
+    number = str(next(_outside_compilations)).encode()
+    with graph._attr_scope({OUTSIDE_COMPILATION: tf.compat.v1.AttrValue(s=number)}):
+        yield
 
 
 def function_graph(graph, name):

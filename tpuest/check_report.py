@@ -107,6 +107,7 @@ class CheckReport:
       findings: what is wrong.
       num_traced_replicas: replicas of the computation that was traced under the true strategy, 0 if none was.
       num_sums: sums over cores in it.
+      num_outside: operations that the program left to the host, by `tpu.outside_compilation`.
       is_lowered: whether XLA lowered the step.
       memory: known without compiling; `None` if `model_fn` wasn't called.
       compiled: the TPU compiler's figures (`aot.CompiledStep`); `None` if it refused or didn't run.
@@ -123,6 +124,7 @@ class CheckReport:
     findings: tuple[Finding, ...] = ()
     num_traced_replicas: int = 0
     num_sums: int = 0
+    num_outside: int = 0
     is_lowered: bool = False
     memory: Memory | None = None
     compiled: object = None
@@ -184,6 +186,8 @@ class CheckReport:
             sums = f", {_count(self.num_sums, 'sum')} over the cores" if self.num_sums else ""
             replicas = _count(self.num_traced_replicas, "replica")
             yield "true TPUStrategy", f"traced: one computation, {replicas}{sums}"
+        if self.num_outside:
+            yield "outside_compilation", f"{_count(self.num_outside, 'operation')} left to the host"
         yield from self._memory_figures()
         if self.compiled is not None:
             yield from self._time_figures()

@@ -83,6 +83,11 @@ def _needed(function: tf.Graph) -> list[tf.Operation]:
     return [operation for operation in function.get_operations() if operation in found]
 
 
+def outside_of_compilation(located: Iterable[Located]) -> list[Located]:
+    """Lists those that the program itself left to the host, by `tpu.outside_compilation`."""
+    return [one for one in located if _tf.OUTSIDE_COMPILATION in one.operation.node_def.attr]
+
+
 def find_misplaced(located: Iterable[Located]) -> dict[Located, Finding]:
     """Finds the operations that a TPU does not have, and those whose values it doesn't."""
     kernels = _tf.xla_kernels()

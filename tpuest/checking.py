@@ -118,7 +118,10 @@ class _StepCheck:
         self._is_exact = is_exact
         self._watch = watch
         self._targets = aot.targets_on_cores(program)
-        self._located = check_scan.operations_on_cores(program, self._targets)
+        self._all = check_scan.operations_on_cores(program, self._targets)
+        self._outside = check_scan.outside_of_compilation(self._all)
+        of_host = {one.outermost for one in self._outside}
+        self._located = [one for one in self._all if one.outermost not in of_host]
         self._findings: list[Finding] = []
         # What stands for the results of operations that don't compile, so that the others are tried too.
         self._given: dict[str, tf.TensorSpec] = {}
@@ -142,6 +145,7 @@ class _StepCheck:
             findings=tuple(group_by_line(self._findings)),
             num_traced_replicas=num_replicas,
             num_sums=num_sums,
+            num_outside=len(self._outside),
             is_lowered=step is not None,
             memory=memory,
             compiled=compiled,
@@ -165,6 +169,8 @@ class _StepCheck:
         return metadata.attr["num_replicas"].i, num_sums
 
     def _scan(self) -> None:
+        for located in self._outside:
+            self._leave_out(located)
         for located, finding in check_scan.find_misplaced(self._located).items():
             self._findings.append(finding)
             self._leave_out(located)

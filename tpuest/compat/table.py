@@ -121,12 +121,13 @@ _TPU_FUNCTIONS = {
         "batch_parallel",
         "cross_replica_sum",
         "initialize_system",
+        "outside_compilation",
         "replicate",
         "rewrite",
         "shard",
         "shutdown_system",
     ),
-    **_rows(f"{V1}:tpu", "bfloat16_scope", "core", "outside_compilation"),
+    **_rows(f"{V1}:tpu", "bfloat16_scope", "core"),
 }
 
 _CONTRIB_TPU = {
@@ -930,6 +931,7 @@ REPLACED: dict[tuple[str, str], str] = {
     ("tpu", "batch_parallel"): "tpuest.compat.tpu:batch_parallel",
     ("tpu", "cross_replica_sum"): "tpuest.compat.tpu:cross_replica_sum",
     ("tpu", "initialize_system"): "tpuest.compat.tpu:initialize_system",
+    ("tpu", "outside_compilation"): "tpuest.compat.tpu:outside_compilation",
     ("tpu", "replicate"): "tpuest.compat.tpu:replicate",
     ("tpu", "rewrite"): "tpuest.compat.tpu:rewrite",
     ("tpu", "shard"): "tpuest.compat.tpu:shard",

@@ -51,6 +51,16 @@ def cross_replica_sum(x: Any, group_assignment: Any = None, name: str | None = N
     return _tf.cross_replica_sum(x, group_assignment, name)
 
 
+def outside_compilation(computation: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Calls a computation that the host runs in the middle of a step: what it makes is left out of a core's program."""
+    if _tf.tpu.under_tpu_inference_context():
+        return _tf.tpu.outside_compilation(computation, *args, **kwargs)
+    if _tf.number_of_shards() is None:
+        return computation(*args, **kwargs)
+    with _tf.outside_compilation(tf.compat.v1.get_default_graph()):
+        return computation(*args, **kwargs)
+
+
 def initialize_system(
     embedding_config: Any = None,
     job: str | None = None,
@@ -72,7 +82,7 @@ def rewrite(
     """Calls the computation here, once; has a TPU compute it in an export for TPUs."""
     if _tf.tpu.under_tpu_inference_context():
         return _tf.tpu.rewrite(computation, inputs, *args, **kwargs)
-    return computation(*(inputs or ()))
+    return _outputs(computation, inputs or ())
 
 
 def replicate(
@@ -81,7 +91,7 @@ def replicate(
     """Calls the computation here, once for each replica's inputs; has a TPU compute them in an export for TPUs."""
     if _tf.tpu.under_tpu_inference_context():
         return _tf.tpu.replicate(computation, inputs, *args, **kwargs)
-    return [_as_list(computation(*replica)) for replica in (inputs or [[]])]
+    return [_outputs(computation, replica) for replica in (inputs or [[]])]
 
 
 def shard(
@@ -94,7 +104,7 @@ def shard(
     """Calls the computation here, on the whole inputs; has TPU cores compute it in an export for TPUs."""
     if _tf.tpu.under_tpu_inference_context():
         return _tf.tpu.shard(computation, inputs, num_shards, *args, **kwargs)
-    return _as_list(computation(*(inputs or ())))
+    return _outputs(computation, inputs or ())
 
 
 def batch_parallel(
@@ -110,7 +120,22 @@ def batch_parallel(
     return shard(computation, inputs, num_shards)
 
 
-def _as_list(outputs: Any) -> list:
-    if outputs is None:
-        return []
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+def _outputs(computation: Callable, inputs: Sequence) -> Any:
+    """Gives a computation's results as `tpu.rewrite` does.
+
+    Returns:
+      Flat results as a list of tensors, a lone tensor too; nested ones as they are; if there are no tensors, an
+      operation that waits for the operations among the results. Tensors wait for these too.
+    """
+    outputs = computation(*inputs)
+    flat = [leaf for leaf in tf.nest.flatten(outputs) if leaf is not None]
+    operations = [leaf for leaf in flat if isinstance(leaf, tf.Operation)]
+    if len(operations) == len(flat):
+        return tf.group(*operations) if operations else tf.no_op()
+    with tf.control_dependencies(operations):
+        wait = lambda leaf: leaf if leaf is None else tf.identity(leaf)
+        tensors = [wait(leaf) for leaf in flat if not isinstance(leaf, tf.Operation)]
+        listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        if len(tf.nest.flatten(outputs)) == len(listed) and not isinstance(outputs, dict):
+            return tensors
+        return tf.nest.map_structure(wait, outputs)
