@@ -215,6 +215,9 @@ from tensorflow.python.ops import lookup_ops  # noqa: F401
 # compat.contrib_metrics: variables of a metric, as those of tf.metrics.
 from tensorflow.python.ops.metrics_impl import metric_variable  # noqa: F401
 
+# compat.simulated_serving: the one place where all loaders choose a graph of a SavedModel.
+from tensorflow.python.saved_model.loader_impl import SavedModelLoader  # noqa: F401
+
 # tpu_inference: the real rewrite and its like, whatever is installed under the public names.
 from tensorflow.python.tpu import tpu
 

@@ -399,6 +399,8 @@ class Estimator:
                     mode=mode,
                     strip_default_attrs=strip_default_attrs,
                 )
+            if not tf.io.gfile.listdir(version.directory):
+                raise ValueError(f"There is no graph to export in {modes} for TPU alone.")
             builder.save(as_text)
             export.copy_extra_assets(version.directory, assets_extra)
         return version.path
@@ -425,10 +427,9 @@ class Estimator:
         )
         with self._new_graph():
             receiver = input_receiver_fn_map[mode]()
+            labels = getattr(receiver, "labels", None)
             with trace.model_fn_scope(None):
-                spec = self._call_model_fn(
-                    receiver.features, getattr(receiver, "labels", None), mode, self.config
-                )
+                spec = self._call_model_fn(receiver.features, labels, mode, self.config)
                 export.add_meta_graph(builder, meta_graph, receiver, spec)
 
     def _call_model_fn(self, features: Any, labels: Any, mode: str, config: Any) -> EstimatorSpec:
@@ -441,7 +442,8 @@ class Estimator:
         return spec
 
     def _spec_for_export(self, features: Any, labels: Any, mode: str, config: Any) -> Any:
-        return self.model_fn(features, labels, mode, config)
+        with tf.compat.v1.device(export.without_tpu_devices):
+            return self.model_fn(features, labels, mode, config)
 
     def _checkpoint_to_export(self) -> str:
         path = self.latest_checkpoint()

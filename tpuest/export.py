@@ -118,6 +118,11 @@ def _claim(base: bytes) -> Version:
     )
 
 
+def without_tpu_devices(operation: Any) -> str:
+    """Is a device function: a graph for CPU and GPU names no TPU, whatever `model_fn` asks for."""
+    return "" if "TPU" in operation.device.upper() else operation.device
+
+
 def copy_extra_assets(directory: bytes, assets_extra: Mapping[str, str] | None) -> None:
     """Copies files into `assets.extra`.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import _tf, arguments, signatures, tpu_inference
+from tpuest import _tf, arguments, export, signatures, tpu_inference
 from tpuest import hooks as own_hooks
 from tpuest.config import RunConfig, parse_iterations_per_loop
 from tpuest.errors import UnsupportedError
@@ -157,7 +157,8 @@ class TPUEstimator(Estimator):
     def _spec_for_export(self, features: Any, labels: Any, mode: str, config: Any) -> Any:
         """Calls `model_fn`; for a TPU, V1 wraps all of it, and V2 has it wrap itself."""
         if mode != INFERENCE_ON_TPU:
-            return self._call_with_use_tpu(features, labels, mode, config, use_tpu=False)
+            with tf.compat.v1.device(export.without_tpu_devices):
+                return self._call_with_use_tpu(features, labels, mode, config, use_tpu=False)
         with _tf.tpu_inference_context():
             if self._api_version == ExportSavedModelApiVersion.V2:
                 return self._call_with_use_tpu(

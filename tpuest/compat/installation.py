@@ -17,8 +17,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from tpuest import topology
-from tpuest.compat import api, colab, table, trace
+from tpuest import _tf, topology
+from tpuest.compat import api, colab, simulated_serving, table, trace
 from tpuest.compat.modules import ModuleTree, OldModuleFinder, resolve
 
 _ABSENT = object()
@@ -48,6 +48,7 @@ def install() -> None:
         _put_back_private_names(undo)
         _replace_layers(undo)
         _serve_old_notebooks(undo)
+        _simulate_serving(undo)
         _installation.undo = undo.pop_all()
 
 
@@ -148,6 +149,12 @@ def _serve_old_notebooks(undo: contextlib.ExitStack) -> None:
     v1 = importlib.import_module("tensorflow.compat.v1")
     for session in (v1.Session, v1.InteractiveSession):
         _set(undo, session, "__init__", colab.with_local_target(session.__init__))
+
+
+def _simulate_serving(undo: contextlib.ExitStack) -> None:
+    loader = _tf.SavedModelLoader
+    find = simulated_serving.simulating(loader.get_meta_graph_def_from_tags)
+    _set(undo, loader, "get_meta_graph_def_from_tags", find)
 
 
 def _set(
