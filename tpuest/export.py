@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import time
 from collections import defaultdict
@@ -101,8 +102,7 @@ def _claim(base: bytes) -> Version:
         name = str(int(time.time())).encode()
         version = Version(os.path.join(base, b"temp-" + name), os.path.join(base, name))
         # In this order: who finishes an export frees `directory` after `path` is there.
-        with contextlib.suppress(tf.errors.AlreadyExistsError):
-            tf.io.gfile.mkdir(version.directory)
+        if _make_new(version.directory):
             if not tf.io.gfile.exists(version.path):
                 return version
             tf.io.gfile.rmtree(version.directory)
@@ -116,6 +116,19 @@ def _claim(base: bytes) -> Version:
     raise RuntimeError(
         f"Failed to obtain a unique export directory name after {_MOST_ATTEMPTS} attempts."
     )
+
+
+def _make_new(directory: bytes) -> bool:
+    """Makes a directory; says whether it wasn't there. Two processes can't both make a local one."""
+    if b"://" in directory:
+        is_new = not tf.io.gfile.exists(directory)
+        tf.io.gfile.mkdir(directory)
+        return is_new
+    try:
+        os.mkdir(directory)  # gfile's doesn't tell.
+    except FileExistsError:
+        return False
+    return True
 
 
 def without_tpu_devices(operation: Any) -> str:
@@ -299,7 +312,7 @@ def add_meta_graph(builder: Any, meta_graph: MetaGraph, receiver: Any, spec: Est
         "signature_def_map": signatures,
         "assets_collection": tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.ASSET_FILEPATHS),
         "main_op": local_init_op,
-        "saver": saver,
+        "saver": _PortableSaver(saver),
         "strip_default_attrs": meta_graph.strip_default_attrs,
     }
     with tf.compat.v1.Session(config=_session_config()) as session:
@@ -309,6 +322,28 @@ def add_meta_graph(builder: Any, meta_graph: MetaGraph, receiver: Any, spec: Est
             builder.add_meta_graph_and_variables(session, **options)
         else:
             builder.add_meta_graph(**options)
+
+
+class _PortableSaver:
+    """A saver, as a builder uses it, whose graphs older TensorFlow can load."""
+
+    # Hints that newer TensorFlow leaves on variables' handles and on gradients of MatMul; older TensorFlow refuses
+    # attributes that it doesn't know.
+    _HINTS = ("debug_name", "grad_a", "grad_b")
+
+    def __init__(self, saver: tf.compat.v1.train.Saver):
+        self._saver = saver
+
+    def save(self, *args: Any, **kwargs: Any) -> str:
+        return self._saver.save(*args, **kwargs)
+
+    def export_meta_graph(self, **options: Any) -> Any:
+        meta_graph = self._saver.export_meta_graph(**options)
+        graph = meta_graph.graph_def
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+            for node, hint in itertools.product(nodes, self._HINTS):
+                node.attr.pop(hint, None)
+        return meta_graph
 
 
 def _session_config() -> tf.compat.v1.ConfigProto:

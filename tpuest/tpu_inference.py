@@ -104,6 +104,9 @@ def model_fn_inference_on_tpu(
     answered = []
 
     def answer(inputs: Any) -> list[tf.Tensor]:
+        # Brings them into the function, where `model_fn` may answer with them as they are.
+        inputs = tf.nest.map_structure(tf.identity, inputs)
+
         def outputs() -> list[tf.Tensor]:
             answered.append(call(inputs))
             return [t for t in tf.nest.flatten(_tensors_of(answered[-1])) if t is not None]

@@ -53,9 +53,7 @@ def tpu_model(tf, outputs=None, scaffold_fn=None):
         if mode == tf.estimator.ModeKeys.PREDICT:
             made = outputs(logits) if outputs else None
             predictions = {"logits": logits, "best": tf.argmax(logits, 1, name="best")}
-            return spec(
-                mode, predictions=predictions, export_outputs=made, scaffold_fn=scaffold_fn
-            )
+            return spec(mode, predictions=predictions, export_outputs=made, scaffold_fn=scaffold_fn)
         loss = tf.reduce_mean(tf.square(logits - labels), name="model_loss")
 
         def metric_fn(labels, logits):
@@ -95,7 +93,7 @@ def make_tpu_estimator(tf, model_dir, model_fn, checkpoint=None, **options):
         config=tf.estimator.tpu.RunConfig(model_dir=model_dir),
         use_tpu=False,
         train_batch_size=8,
-        **options
+        **options,
     )
 
 
@@ -361,13 +359,9 @@ def version_2_by_model_fn(tf, directory):
     def model_fn(features, labels, mode, params):
         if not params["use_tpu"]:
             return inner(features, labels, mode, params)
-        return tpu_estimator.model_fn_inference_on_tpu(
-            inner, features, labels, mode, params, batch
-        )
+        return tpu_estimator.model_fn_inference_on_tpu(inner, features, labels, mode, params, batch)
 
-    estimator = make_tpu_estimator(
-        tf, directory, model_fn, export_saved_model_api_version=2
-    )
+    estimator = make_tpu_estimator(tf, directory, model_fn, export_saved_model_api_version=2)
     return estimator.export_saved_model(directory + "/export", raw_receiver(tf))
 
 
