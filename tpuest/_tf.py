@@ -219,7 +219,7 @@ from tensorflow.python.ops.metrics_impl import metric_variable  # noqa: F401
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader  # noqa: F401
 
 # tpu_inference: the real rewrite and its like, whatever is installed under the public names.
-from tensorflow.python.tpu import tpu
+from tensorflow.python.tpu import tpu, tpu_replication  # noqa: F401
 
 # compat.tpu: the sum over cores as TensorFlow builds it, and whether model_fn is being built for cores.
 from tensorflow.python.tpu.ops.tpu_ops import cross_replica_sum  # noqa: F401

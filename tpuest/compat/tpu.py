@@ -54,7 +54,7 @@ def cross_replica_sum(x: Any, group_assignment: Any = None, name: str | None = N
 def outside_compilation(computation: Callable, *args: Any, **kwargs: Any) -> Any:
     """Calls a computation that the host runs in the middle of a step: what it makes is left out of a core's program."""
     if _tf.tpu.under_tpu_inference_context():
-        return _tf.tpu.outside_compilation(computation, *args, **kwargs)
+        return _tf.tpu_replication.outside_compilation(computation, *args, **kwargs)
     if _tf.number_of_shards() is None:
         return computation(*args, **kwargs)
     with _tf.outside_compilation(tf.compat.v1.get_default_graph()):
