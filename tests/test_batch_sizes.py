@@ -10,7 +10,8 @@ from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES, simulation
 
 import tpuest
 from tpuest import InputPipelineConfig, ModeKeys, TPUConfig
-from tpuest.topology import InputDeployment, Topology, find_batch_sizes
+from tpuest.deployment import InputDeployment
+from tpuest.topology import Topology, find_batch_sizes
 
 GLOBAL_BATCH_SIZE = 16
 PLACES = [CPU, ONE_CORE, TWO_CORES, EIGHT_CORES]

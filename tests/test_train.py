@@ -333,3 +333,18 @@ def test_a_plain_estimator_trains_on_what_its_input_fn_batches(tmp_path):
     estimator = tpuest.Estimator(model_fn, str(tmp_path))
     estimator.train(input_fn, steps=4)
     assert_trained(estimator, 4)
+
+
+@on_cpu_and_cores
+def test_model_fn_may_take_labels_out_of_its_features(tmp_path, num_cores):
+    def input_fn(params):
+        return models.train_input_fn(params).map(lambda features, y: {**features, "y": y})
+
+    def model_fn(features, mode, params):
+        labels = features.pop("y")
+        return models.linear_model()(features, labels, mode, params)
+
+    with models.simulation(num_cores):
+        estimator = models.make_estimator(tmp_path, num_cores, model_fn)
+        estimator.train(input_fn, steps=2)
+    assert_trained(estimator, 2)

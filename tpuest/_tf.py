@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 
+import numpy as np
 import tensorflow as tf
 
 # Which kind of distributed iterator is made: see `distributed_iterators_of_v2`.
@@ -14,6 +15,9 @@ from tensorflow.python.client.session import SessionInterface  # noqa: F401
 
 # Nested fetches (dicts, variables, SparseTensors) flatten and rebuild as in a tf.compat.v1.Session.
 from tensorflow.python.client.session import _FetchHandler as FetchHandler  # noqa: F401
+
+# Where a one-shot iterator of a graph takes its dataset: see `one_shot_iterators_without_autotuning`.
+from tensorflow.python.data.ops import dataset_ops
 
 # Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
 from tensorflow.python.data.ops import multi_device_iterator_ops
@@ -53,6 +57,9 @@ from tensorflow.python.ops.summary_ops_v2 import summary_writer_initializer_op  
 # export_versions: read from its module at each call, as the original does: its tests put another function there.
 from tensorflow.python.platform import gfile  # noqa: F401
 
+# tpu_system: who fabricates a TPU system replaces this module's query; the job's name is inferred here too.
+from tensorflow.python.tpu import tpu_system_metadata
+
 # params['batch_size'] rules apart, CrossShardOptimizer asks this context how many shards there are.
 from tensorflow.python.tpu.tpu_function import tpu_shard_context  # noqa: F401
 
@@ -64,6 +71,9 @@ from tensorflow.python.training.evaluation import (
     _get_or_create_eval_step as get_or_create_eval_step,  # noqa: F401
 )
 
+# model_parallelism: `input_partition_dims` has lists where a batch has tensors, which `tf.nest` would flatten too.
+from tensorflow.python.util.nest import flatten_up_to  # noqa: F401
+
 # The attribute by which a TPU's compiler leaves an operation to the host, and numbers for its values.
 OUTSIDE_COMPILATION = "_xla_outside_compilation"
 _outside_compilations = itertools.count()
@@ -72,6 +82,29 @@ _outside_compilations = itertools.count()
 def saving_listeners(saver_hook):
     """Gives the list of a CheckpointSaverHook's listeners, which grows after the hook is made and has no public name."""
     return saver_hook._listeners
+
+
+def replaced_tpu_system_query():
+    """Gives what a program put in place of TensorFlow's query of the TPU system, `None` if nothing."""
+    query = tpu_system_metadata._query_tpu_system_metadata
+    is_own = getattr(query, "__module__", None) == tpu_system_metadata.__name__
+    return None if is_own else query
+
+
+def tpu_job(master, cluster_def):
+    """Infers the name of the job of a TPU's hosts; see `tpu_system.find_job`."""
+    return tpu_system_metadata.master_job(master, cluster_def)
+
+
+def split_over_cores(tensor, partition_dims):
+    """Splits a replica's tensor over its cores.
+
+    What `TPUStrategy.experimental_split_to_logical_devices` does, which refuses axes that don't divide evenly; XLA pads them.
+    """
+    from tensorflow.python.compiler.xla.experimental import xla_sharding  # only replicas of several cores need it
+
+    cores = np.arange(np.prod(partition_dims)).reshape(partition_dims)
+    return xla_sharding.tile(tensor, cores, use_sharding_op=True)
 
 
 @contextlib.contextmanager
@@ -119,6 +152,27 @@ def device_iterators_without_autotuning():
         yield
     finally:
         multi_device_iterator_ops._create_device_dataset = make_dataset
+
+
+@contextlib.contextmanager
+def one_shot_iterators_without_autotuning():
+    """Makes a graph's one-shot iterators without a thread that tunes them; see `device_iterators_without_autotuning`.
+
+    The option goes where the iterator's own function builds the dataset: one more op in the graph would change the op
+    seeds of all that follow, and with them the initial values.
+    """
+    finish = dataset_ops.DatasetV2._apply_debug_options
+
+    def finish_untuned(dataset):
+        finished = finish(dataset)
+        is_in_function = tf.compat.v1.get_default_graph() is not dataset._variant_tensor.graph
+        return without_autotuning(finished) if is_in_function else finished
+
+    dataset_ops.DatasetV2._apply_debug_options = finish_untuned
+    try:
+        yield
+    finally:
+        dataset_ops.DatasetV2._apply_debug_options = finish
 
 
 @contextlib.contextmanager

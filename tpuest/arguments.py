@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from tpuest import run_config
 from tpuest.config import InputPipelineConfig, RunConfig, TPUConfig
-from tpuest.errors import UnsupportedError
 from tpuest.spec import WarmStartSettings
 
 
@@ -151,9 +150,4 @@ def check_model_parallelism(tpu_config: TPUConfig) -> None:
         raise ValueError(
             "Model parallelism only supports per host input for training. "
             "Please adjust TPURunconfig.per_host_input_for_training."
-        )
-    if tpu_config.num_cores_per_replica > 1:
-        raise UnsupportedError(
-            "TPUConfig.num_cores_per_replica > 1",
-            "Leave it None: each core then holds a whole replica of the model.",
         )

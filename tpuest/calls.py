@@ -70,6 +70,7 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
 
     def create_session(self) -> ReplicaSession:
         run = self._run
+        run.compiled.program.topology.check_is_here()
         scaffold = run.compiled.program.scaffold
         scaffold.finalize()
         run.compiled.ensure_variables()

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import errors
+from tpuest import errors, model_parallelism
 from tpuest.spec import ModeKeys
 from tpuest.topology import BatchSizes, Topology
 
@@ -36,6 +36,8 @@ class CoreBatches:
       is_broadcast: whether each core gets the whole batch.
       may_end_early: whether the last batch may be smaller than `batch_size`.
       with_mask: whether smaller batches are padded, and each comes with a padding mask.
+      partitions: for each flat tensor into how many parts its axes are split over a replica's cores; `None` for no
+        split.
     """
 
     structure: Any
@@ -46,6 +48,7 @@ class CoreBatches:
     is_broadcast: bool
     may_end_early: bool
     with_mask: bool
+    partitions: tuple = ()
 
     @classmethod
     def describe(
@@ -72,7 +75,9 @@ class CoreBatches:
         evaluates = mode != ModeKeys.TRAIN
         rebatched = evaluates and sizes.is_core_batch and not sizes.is_broadcast
         expected = (
-            sizes.global_batch_size // topology.num_hosts if rebatched else sizes.input_batch_size
+            sizes.global_batch_size // sizes.num_input_calls
+            if rebatched
+            else sizes.input_batch_size
         )
         names = list(named_tensors(batch))
         _check_shapes(names, axes, batch_size_may_vary=evaluates)
@@ -101,7 +106,36 @@ class CoreBatches:
             is_broadcast=sizes.is_broadcast,
             may_end_early=evaluates and (rebatched or not known),
             with_mask=mode == ModeKeys.PREDICT,
+            partitions=(None,) * len(flat),
         )
+
+    def with_partitions(self, tpu_config: Any, topology: Topology) -> CoreBatches:
+        """Describes the same batches, split over each replica's cores as `input_partition_dims` says.
+
+        Raises:
+          ValueError: the setting doesn't fit the batch or the cores.
+        """
+        setting = tpu_config.input_partition_dims
+        if setting is None:
+            return self
+        # A prediction's labels are dropped, and so is what is said of them.
+        setting = setting[:1] if self.with_mask else setting
+        dims = model_parallelism.flat_partition_dims(setting, *self.structure)
+        # Leaves that are `None` are no tensors.
+        given = [d for d, t in zip(dims, tf.nest.flatten(self._leaves())) if t is not None]
+        partitions = tuple(
+            list(d)
+            if model_parallelism.check_partition(
+                self._core_shape(s.shape, a), d, topology.cores_per_replica
+            )
+            else None
+            for d, s, a in zip(given, self.specs, self.axes)
+        )
+        return dataclasses.replace(self, partitions=partitions)
+
+    def _leaves(self) -> Any:
+        features, labels = self.structure
+        return (features,) if labels is None else (features, labels)
 
     def placeholders(self) -> tuple[Any, Any, Any]:
         """Makes the graph's features, labels and mask of one core's batch."""
@@ -208,6 +242,17 @@ class PartialBatches:
             return []
         taken = [self._queue.dequeue() for _ in range(int(self._queue.size()))]
         return [batch if isinstance(batch, list) else [batch] for batch in taken]
+
+
+def check_static_shapes(batch: Any) -> None:
+    """Checks that all but the batch size is known of the tensors of `(features, labels)`.
+
+    Raises:
+      ValueError: of a tensor it isn't.
+    """
+    for (argument, key), tensor in named_tensors(batch):
+        if isinstance(tensor, tf.Tensor) and None in _other_dims(tensor.shape, 0):
+            raise errors.dynamic_input_shape(argument, key, tensor)
 
 
 def named_tensors(batch):

@@ -201,7 +201,22 @@ def wrong_num_shards(system: str, num_replicas: int, num_shards: int) -> ValueEr
     return ValueError(
         f"TPUConfig.num_shards is not set correctly. According to {system} num_replicas should be "
         f"({num_replicas}), got ({num_shards}). For non-model-parallelism, num_replicas should be "
-        "the total num of TPU cores in the system. Please set it accordingly or leave it as `None`"
+        "the total num of TPU cores in the system. For model-parallelism, the total number of TPU cores "
+        "should be num_cores_per_replica * num_replicas. Please set it accordingly or leave it as `None`"
+    )
+
+
+def no_such_core(operation: str, core: int, cores_per_replica: int) -> ValueError:
+    """Says that `model_fn` places an operation on a core that its replica hasn't got.
+
+    Args:
+      operation: its name.
+      core: what `tpu.core` was given.
+      cores_per_replica: how many cores a replica has.
+    """
+    return ValueError(
+        f"{operation} is placed on tpu.core({core}), but a replica has {cores_per_replica} core(s), counted from 0. "
+        "Set TPUConfig(num_cores_per_replica=...) to as many as model_fn uses."
     )
 
 

@@ -380,7 +380,13 @@ class CompiledProgram:
 
     def _replica_step(self, targets, batch):
         """Runs in the strategy's replica context; gives the tensors among `targets`."""
-        meet = _meet_on(self.program.topology)
+        topology = self.program.topology
+        meet = _meet_on(topology)
+        if topology.is_tpu:
+            batch = [
+                tensor if dims is None else _tf.split_over_cores(tensor, dims)
+                for tensor, dims in zip(batch, self.program.input_partitions, strict=True)
+            ]
         return self.build_replica(targets, batch, _static_replica_id(), meet)
 
     def build_replica(
@@ -406,7 +412,9 @@ class CompiledProgram:
         bindings = {tensor.name: value for tensor, value in zip(self.program.inputs, batch)}
         bindings.update(stand_ins or {})
         bindings.update(self._handles(targets, replica_id, bindings))
-        built = self.program.source.transplant(targets, bindings, replica_id, meet)
+        topology = self.program.topology
+        keeps_cores = topology.is_tpu and topology.cores_per_replica is not None
+        built = self.program.source.transplant(targets, bindings, replica_id, meet, keeps_cores)
         return [t for t in _with_operations_done(built) if isinstance(t, tf.Tensor)]
 
     def _host_step(self, fetches, per_replica, runs_host_call):

@@ -11,6 +11,7 @@ structure. The only file that converts batch units (host batch to core batches).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable
@@ -20,9 +21,15 @@ import numpy as np
 import tensorflow as tf
 
 from tpuest import _tf, signatures
-from tpuest.core_batches import CoreBatches, PartialBatches, flatten_tensors
+from tpuest.core_batches import (
+    CoreBatches,
+    PartialBatches,
+    check_static_shapes,
+    flatten_tensors,
+)
+from tpuest.deployment import InputDeployment
 from tpuest.spec import ModeKeys
-from tpuest.topology import BatchSizes, InputDeployment, Topology
+from tpuest.topology import BatchSizes, Topology
 from tpuest.transplant import TransplantSource
 
 _TABLES = tf.compat.v1.GraphKeys.TABLE_INITIALIZERS
@@ -59,10 +66,25 @@ class InputCall:
         if self.topology.on_cores:
             context = InputDeployment(self.topology, self.batch_sizes, invocation_index)
             signatures.add_param(params, "context", context)
-        with tf.device("/device:CPU:0"):
+        with contextlib.ExitStack() as scope:
+            if not self.topology.is_tpu:
+                scope.enter_context(_tf.one_shot_iterators_without_autotuning())
+            if self.topology.on_cores:
+                host_id = self.topology.host_of_call(
+                    invocation_index, self.batch_sizes.num_input_calls
+                )
+                scope.enter_context(tf.name_scope(f"input_pipeline_task{host_id}/"))
+                scope.enter_context(tf.device(self._device_of_host(host_id)))
+            else:
+                scope.enter_context(tf.device("/device:CPU:0"))
             return signatures.call_input_fn(
                 self.input_fn, params=params, mode=self.mode, config=copy.deepcopy(self.config)
             )
+
+    def _device_of_host(self, host_id: int) -> str:
+        """Names where `input_fn`'s operations go: to this process, unless the host is one on paper."""
+        is_here = self.topology.strategy is not None
+        return "/device:CPU:0" if is_here else self.topology.host_device(host_id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +118,13 @@ class InputPipeline:
     def inputs(self) -> list[tf.Tensor]:
         """Lists the graph's tensors that a batch stands for."""
         return flatten_tensors((self.features, self.labels, self.padding_mask))
+
+    def input_partitions(self) -> tuple:
+        """Tells how each of `inputs()` is split over a replica's cores; `None` for no split."""
+        if self.core_batches is None:
+            return (None,) * len(self.inputs())
+        mask = (None,) if self.padding_mask is not None else ()
+        return (*self.core_batches.partitions, *mask)
 
     def with_core_batch_size(self, size: int) -> InputPipeline:
         """Describes, on new placeholders of the default graph, core batches of another size."""
@@ -139,7 +168,11 @@ def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:
     graph = tf.compat.v1.get_default_graph()
     results = [call.call(index) for index in range(call.batch_sizes.num_input_calls)]
     are_datasets = all(isinstance(result, tf.data.Dataset) for result in results)
-    batches = [features_and_labels(_symbolic_element(result), call.mode) for result in results]
+    elements = [_symbolic_element(result) for result in results]
+    if call.topology.on_cores and call.mode == ModeKeys.PREDICT:
+        for element in elements:
+            _check_dropped_labels(element)
+    batches = [features_and_labels(element, call.mode) for element in elements]
     initializers = graph.get_collection(_TABLES)
     if are_datasets:
         # The pipeline runs them where it reads; the model's session must not run them again at each call.
@@ -167,6 +200,12 @@ def features_and_labels(element: Any, mode: str) -> tuple[Any, Any]:
             f"Got {len(element)} items: {element}"
         )
     return element[0], None if mode == ModeKeys.PREDICT else element[1]
+
+
+def _check_dropped_labels(element: Any) -> None:
+    """Refuses labels whose shape isn't known, as the original did: it took them to the cores."""
+    if isinstance(element, (list, tuple)) and len(element) == 2:
+        check_static_shapes((None, element[1]))
 
 
 def _symbolic_element(result: Any) -> Any:
@@ -277,16 +316,12 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
     cut = CoreBatches.describe(
         batches[0], call.mode, call.batch_sizes, call.topology, call.batch_axis
     )
+    cut = cut.with_partitions(call.config.tpu_config, call.topology)
     partial = PartialBatches(cut)
-    hosts = call.topology.num_hosts
 
     def read(read_variable):
         streams = [cut.stream(reader.flat_dataset(read_variable), partial) for reader in readers]
-        per_host = [
-            streams[host * len(streams) // hosts : (host + 1) * len(streams) // hosts]
-            for host in range(hosts)
-        ]
-        return [_deal(own or streams[:1]) for own in per_host]
+        return _streams_of_hosts(streams, call.topology)
 
     features, labels, mask = cut.placeholders()
     return InputPipeline(
@@ -303,10 +338,35 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
     )
 
 
-def _deal(streams: list) -> tf.data.Dataset:
-    """Takes a core batch of each stream in turn."""
+def _streams_of_hosts(streams: list, topology: Topology) -> list[tf.data.Dataset]:
+    """Gives a stream of core batches for each host that reads for itself; simulated hosts are all read here.
+
+    Args:
+      streams: of each call of `input_fn`: one for each core, one for each host, or one for all.
+      topology: of the cores.
+    """
+    num_hosts, per_host = topology.num_hosts, max(1, topology.replicas_per_host)
+    if len(streams) > num_hosts:
+        group = len(streams) // num_hosts
+        streams = [_deal(streams[i : i + group]) for i in range(0, len(streams), group)]
+    if num_hosts == 1 or not topology.is_tpu:
+        return [_deal(streams, per_host if len(streams) == num_hosts else 1)]
+    if len(streams) == num_hosts:
+        return streams
+    (stream,) = streams
+    return [_part(stream, host_id, num_hosts, per_host) for host_id in range(num_hosts)]
+
+
+def _part(stream: tf.data.Dataset, host_id: int, num_hosts: int, per_host: int) -> tf.data.Dataset:
+    """Leaves one host's core batches of a stream for all."""
+    numbered = stream.enumerate()
+    own = numbered.filter(lambda i, *_: tf.equal(i // per_host % num_hosts, host_id))
+    return own.map(lambda _, *batch: batch[0] if len(batch) == 1 else batch)
+
+
+def _deal(streams: list, run_length: int = 1) -> tf.data.Dataset:
+    """Takes `run_length` core batches of each stream in turn."""
     if len(streams) == 1:
         return streams[0]
-    return tf.data.Dataset.choose_from_datasets(
-        streams, tf.data.Dataset.range(len(streams)).repeat()
-    )
+    turns = tf.data.Dataset.range(len(streams) * run_length).map(lambda i: i // run_length)
+    return tf.data.Dataset.choose_from_datasets(streams, turns.repeat())

@@ -22,11 +22,12 @@ import tensorflow as tf
 from tpuest import _tf, errors, metrics, signatures
 from tpuest.compat import trace
 from tpuest.cross_replica import CROSS_REPLICA_SUM
+from tpuest.deployment import InputDeployment
 from tpuest.pipeline import InputPipeline
 from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_function
 from tpuest.summaries import version_2_summaries
-from tpuest.topology import BatchSizes, InputDeployment, Topology
-from tpuest.transplant import TransplantSource
+from tpuest.topology import BatchSizes, Topology
+from tpuest.transplant import TransplantSource, core_of
 
 LOSS = "loss"
 # An operation of every program: who fetches it wants steps to run, rather than just a value.
@@ -58,6 +59,8 @@ class Program:
       mode: a `ModeKeys`.
       source: of the graph that `model_fn` was called in.
       inputs: the graph's tensors that stand for one replica's batch.
+      input_partitions: for each of them into how many parts its axes are split over the replica's cores; `None` for no
+        split.
       topology: where it runs.
       loss: float scalar, mean over the replicas; `None` in prediction.
       train_op: updates the variables on one replica.
@@ -77,6 +80,7 @@ class Program:
     mode: str
     source: TransplantSource
     inputs: tuple[tf.Tensor, ...]
+    input_partitions: tuple
     topology: Topology
     loss: tf.Tensor | None
     train_op: Any
@@ -129,7 +133,7 @@ class ModelCall:
             return signatures.call_model_fn(
                 self.model_fn,
                 features=_with_hidden_padding(pipeline, self.mode),
-                labels=pipeline.labels,
+                labels=_own_structure(pipeline.labels),
                 mode=self.mode,
                 config=copy.deepcopy(self.config),
                 params=params,
@@ -161,7 +165,7 @@ class _PaddedFeatures(dict):
 
 
 def _with_hidden_padding(pipeline: InputPipeline, mode: str) -> Any:
-    features = pipeline.features
+    features = _own_structure(pipeline.features)
     if mode != ModeKeys.PREDICT or type(features) is not dict or not features:
         return features
 
@@ -171,6 +175,11 @@ def _with_hidden_padding(pipeline: InputPipeline, mode: str) -> Any:
 
     mask = pipeline.padding_mask
     return _PaddedFeatures(features, no_padding if mask is None else lambda: mask)
+
+
+def _own_structure(structure: Any) -> Any:
+    """Copies dicts and lists, not their tensors: a `model_fn` may take things out, which are still to be fed."""
+    return tf.nest.map_structure(lambda leaf: leaf, structure)
 
 
 def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSource) -> Program:
@@ -202,6 +211,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         mode=call.mode,
         source=source,
         inputs=tuple(pipeline.inputs()),
+        input_partitions=pipeline.input_partitions(),
         topology=call.topology,
         train_op=spec.train_op,
         host_inputs=tuple(host.inputs),
@@ -210,6 +220,8 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         export_outputs=spec.export_outputs,
         **parts,
     )
+    if call.topology.on_cores:
+        _check_cores_exist(program)
     if call.mode == ModeKeys.TRAIN:
         source.set_update(spec.train_op)
     if call.mode == ModeKeys.TRAIN and call.topology.num_replicas > 1:
@@ -356,6 +368,15 @@ def _check_predictions(predictions: Any) -> None:
     for key, tensor in predictions.items():
         if tensor.shape.rank is None or None in tensor.shape.as_list()[:1]:
             raise errors.dynamic_prediction_shape(key, tensor)
+
+
+def _check_cores_exist(program: Program) -> None:
+    """Refuses `tf.device(tpu.core(i))` for a core that a replica hasn't got."""
+    cores_per_replica = program.topology.cores_per_replica or 1
+    for name, node in program.source.nodes().items():
+        core = core_of(node)
+        if core is not None and core >= cores_per_replica:
+            raise errors.no_such_core(name, core, cores_per_replica)
 
 
 def _check_gradients_are_summed(program: Program) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tpuest import chips, errors
+from tpuest import chips, errors, model_parallelism, tpu_system
 from tpuest.config import InputPipelineConfig
 from tpuest.spec import ModeKeys
+from tpuest.tpu_system import TPUSystem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,26 +23,79 @@ class Topology:
     """Where the replicas of the model run.
 
     Attributes:
-      strategy: runs the replica step.
-      devices: one device string for each replica; on a TPU, of each replica's first core.
+      strategy: runs the replica step; `None` where a fabricated system has more cores than are simulated: there
+        everything can be built, and nothing run.
+      devices: one device string for each replica: of its first core.
       num_hosts: machines that feed the cores, 1 without a TPU.
       num_cores: TPU or simulated cores, 1 for CPU or GPU.
       num_replicas: copies of the model.
       on_cores: whether the TPU's rules hold: static shapes, work of the host apart.
       is_tpu: whether the cores are a TPU's.
+      cores_per_replica: cores that share one copy of the model; `None` without model parallelism.
+      system: what is known of the cores; `None` without them.
     """
 
-    strategy: tf.distribute.Strategy
+    strategy: tf.distribute.Strategy | None
     devices: tuple[str, ...]
     num_hosts: int
     num_cores: int
     num_replicas: int
     on_cores: bool
     is_tpu: bool
+    cores_per_replica: int | None = None
+    system: TPUSystem | None = dataclasses.field(default=None, compare=False)
 
     @property
     def replicas_per_host(self) -> int:
+        """The replicas that have their first core on a host; 0 where each needs several hosts."""
         return self.num_replicas // self.num_hosts
+
+    @functools.cached_property
+    def device_assignment(self) -> tf.tpu.experimental.DeviceAssignment | None:
+        """Which cores are whose; `None` without model parallelism."""
+        if self.cores_per_replica is None:
+            return None
+        return model_parallelism.assign_devices(
+            self.system.mesh, self.cores_per_replica, self.num_replicas
+        )
+
+    @property
+    def job(self) -> str | None:
+        """The job of the hosts; `None` where this process is the only one."""
+        return None if self.system is None else self.system.job
+
+    def host_device(self, host_id: int) -> str:
+        """Names a host's CPU; without a cluster every host is this process."""
+        if self.job is None:
+            return f"/replica:0/task:{0 if self.system else host_id}/device:CPU:0"
+        return f"/job:{self.job}/task:{host_id}/device:CPU:0"
+
+    def host_of_call(self, invocation_index: int, num_calls: int) -> int:
+        """Gives the host that a call of `input_fn` feeds, from the call's number among `num_calls`."""
+        if num_calls == self.num_replicas and not self.replicas_per_host:
+            cores = self.device_assignment
+            return cores.topology.task_ordinal_at_coordinates(
+                cores.coordinates(invocation_index, 0)
+            )
+        return invocation_index * self.num_hosts // num_calls
+
+    def check_is_here(self) -> None:
+        """Refuses to run on a fabricated system that there is only on paper.
+
+        Raises:
+          tf.errors.NotFoundError: its master can't be one.
+          tf.errors.InvalidArgumentError: it has more cores than are simulated.
+        """
+        if self.strategy is not None:
+            return
+        with tf.compat.v1.Session(self.system.master, graph=tf.Graph()):
+            raise tf.errors.InvalidArgumentError(
+                None,
+                None,
+                f"Requested num_replicas={self.num_replicas} with "
+                f"num_cores_per_replica={self.cores_per_replica or 1}, but there are only "
+                f"{simulated_cores()} cores in the TPU topology",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,84 +119,6 @@ class BatchSizes:
     replicas_per_call: int
     is_core_batch: bool
     is_broadcast: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class InputDeployment:
-    """What `params['context']` tells (`TPUContext` of the original).
-
-    Attributes:
-      topology: the run's.
-      batch_sizes: of the mode.
-      invocation_index: which call of `input_fn` this is, from 0; `None` in `model_fn`.
-    """
-
-    topology: Topology
-    batch_sizes: BatchSizes
-    invocation_index: int | None = None
-
-    @property
-    def num_replicas(self) -> int:
-        return self.topology.num_replicas
-
-    @property
-    def num_hosts(self) -> int:
-        return self.topology.num_hosts
-
-    @property
-    def num_cores(self) -> int:
-        return self.topology.num_cores
-
-    @property
-    def num_of_replicas_per_host(self) -> int:
-        return self.topology.replicas_per_host
-
-    @property
-    def current_host(self) -> int:
-        """The id of the host that this call of `input_fn` feeds."""
-        index = self._index_of_call()
-        return index * self.topology.num_hosts // self.batch_sizes.num_input_calls
-
-    @property
-    def device_assignment(self) -> Any:
-        """The logical cores' placement: `None` without model parallelism.
-
-        Raises:
-          RuntimeError: asked for in `input_fn`.
-        """
-        if self.invocation_index is not None:
-            raise RuntimeError("This TPUContext instance must not be called from input_fn.")
-        return None
-
-    def current_input_fn_deployment(self) -> tuple[str, int, int, int]:
-        """Gives the host's device, this call's index, the number of calls, and replicas fed by it.
-
-        Raises:
-          RuntimeError: asked for in `model_fn`.
-        """
-        index = self._index_of_call()
-        device = _host_device(self.current_host)
-        sizes = self.batch_sizes
-        return device, index, sizes.num_input_calls, sizes.replicas_per_call
-
-    def device_for_replica(self, replica_id: int) -> tuple[str, int]:
-        """Gives the host's device and the core's ordinal there."""
-        host, ordinal = divmod(replica_id, self.topology.replicas_per_host)
-        return f"/task:{host}/device:CPU:0", ordinal
-
-    @property
-    def tpu_host_placement_function(self) -> Callable[[int], str]:
-        """Gives a function from a host's id to its device."""
-        return _host_device
-
-    def _index_of_call(self) -> int:
-        if self.invocation_index is None:
-            raise RuntimeError("This TPUContext instance must not be called from model_fn.")
-        return self.invocation_index
-
-
-def _host_device(host_id: int) -> str:
-    return f"/replica:0/task:{host_id}/device:CPU:0"
 
 
 class _Simulation:
@@ -203,23 +178,30 @@ def cores_to_simulate() -> int:
     return chips.cores_to_simulate() if made is None else made
 
 
-def find_topology(config: Any, use_tpu: bool) -> Topology:
+def find_topology(config: Any, use_tpu: bool, mode: str = ModeKeys.TRAIN) -> Topology:
     """Finds what the configuration asks for: a TPU, simulated cores, or this machine's CPU or GPU.
 
     Args:
       config: the estimator's `RunConfig`.
       use_tpu: whether to run on TPU cores.
+      mode: a `ModeKeys`: evaluation may have a TPU of its own.
 
     Raises:
       RuntimeError: there is no TPU, and no simulation.
-      ValueError: `TPUConfig` disagrees with the simulated cores.
+      ValueError: `TPUConfig` disagrees with the cores.
     """
     if not use_tpu:
         _check_is_alone(config)
         return _host_topology()
+    fabricated = tpu_system.fabricated_system(config, mode)
+    if fabricated is not None:
+        return _fabricated_topology(fabricated, config.tpu_config)
     if simulated_cores():
-        return _simulated_topology(_wanted_cores(config, simulated_cores()))
-    return _tpu_topology(config.cluster, config.master, config.tpu_config.num_shards)
+        num_cores = _wanted_cores(config.tpu_config, simulated_cores())
+        return _simulated_topology(num_cores, config.tpu_config.num_cores_per_replica)
+    resolver = _find_resolver(config.cluster, config.master)
+    tpu_config = config.tpu_config
+    return _tpu_topology(resolver, tpu_config.num_shards, tpu_config.num_cores_per_replica)
 
 
 def _check_is_alone(config: Any) -> None:
@@ -240,17 +222,40 @@ def _check_is_alone(config: Any) -> None:
         )
 
 
-def _wanted_cores(config: Any, num_cores: int) -> int:
-    num_shards = config.tpu_config.num_shards
-    if num_shards == 1:
-        tf.compat.v1.logging.warn(
-            "Setting TPUConfig.num_shards==1 is an unsupported behavior. "
-            "Please fix as soon as possible (leaving num_shards as None.)"
-        )
+def _is_one_core(tpu_config: Any) -> bool:
+    """Says whether `num_shards` asks for a single core of whatever there is, as the original allows."""
+    if tpu_config.num_shards != 1 or tpu_config.num_cores_per_replica is not None:
+        return False
+    tf.compat.v1.logging.warn(
+        "Setting TPUConfig.num_shards==1 is an unsupported behavior. "
+        "Please fix as soon as possible (leaving num_shards as None.)"
+    )
+    return True
+
+
+def _wanted_cores(tpu_config: Any, num_cores: int) -> int:
+    """Counts the cores to simulate: as many as `num_shards` replicas need, at most those there are.
+
+    Raises:
+      ValueError: there are too few.
+      RuntimeError: the cores can't be divided among replicas of several cores.
+    """
+    if _is_one_core(tpu_config):
         return 1
-    if num_shards and num_shards != num_cores:
-        raise errors.wrong_num_shards("the simulation", num_cores, num_shards)
-    return num_cores
+    cores_per_replica = tpu_config.num_cores_per_replica or 1
+    num_shards = tpu_config.num_shards
+    wanted = num_cores if num_shards is None else num_shards * cores_per_replica
+    num_replicas = model_parallelism.count_replicas(min(wanted, num_cores), cores_per_replica)
+    if wanted > num_cores:
+        raise errors.wrong_num_shards("the simulation", num_replicas, num_shards)
+    if wanted < num_cores:
+        tf.compat.v1.logging.info(
+            "TPUConfig.num_shards is %d: simulating a TPU of %d cores, not of %d.",
+            num_shards,
+            wanted,
+            num_cores,
+        )
+    return wanted
 
 
 @functools.cache
@@ -268,48 +273,104 @@ def _host_topology() -> Topology:
 
 
 @functools.cache
-def _simulated_topology(num_cores: int) -> Topology:
+def _simulated_topology(num_cores: int, cores_per_replica: int | None) -> Topology:
     tf.compat.v1.logging.info("Running on %d simulated TPU cores (logical CPU devices)", num_cores)
-    devices = tuple(f"/cpu:{index}" for index in range(num_cores))
-    one_core = num_cores == 1
+    return _topology_on_cpus(tpu_system.simulated_system(num_cores), cores_per_replica)
+
+
+def _fabricated_topology(system: TPUSystem, tpu_config: Any) -> Topology:
+    """Describes a system that the program made up: it runs on simulated cores if there are enough.
+
+    Raises:
+      ValueError: `TPUConfig` disagrees with the system.
+      RuntimeError: the system has no core, or the cores can't be divided among replicas of several cores.
+    """
+    if not system.num_cores:
+        raise errors.no_tpu(f"a TPU system at the master {system.master!r}", ())
+    if _is_one_core(tpu_config):
+        return _topology_on_cpus(tpu_system.simulated_system(1), None)
+    cores_per_replica = tpu_config.num_cores_per_replica
+    num_replicas = model_parallelism.count_replicas(system.num_cores, cores_per_replica or 1)
+    if tpu_config.num_shards and tpu_config.num_shards != num_replicas:
+        what = f"TPU system metadata for Tensorflow master ({system.master}):"
+        raise errors.wrong_num_shards(what, num_replicas, tpu_config.num_shards)
+    is_per_host_v2 = tpu_config.per_host_input_for_training == InputPipelineConfig.PER_HOST_V2
+    if cores_per_replica and not is_per_host_v2:
+        model_parallelism.check_cores_per_host(system, cores_per_replica)
+    return _topology_on_cpus(system, cores_per_replica)
+
+
+def _topology_on_cpus(system: TPUSystem, cores_per_replica: int | None) -> Topology:
+    """Lets a replica of several cores run on the first of them: what it computes is the same."""
+    num_replicas = model_parallelism.count_replicas(system.num_cores, cores_per_replica or 1)
+    devices = tuple(f"/cpu:{index * (cores_per_replica or 1)}" for index in range(num_replicas))
+    is_here = system.num_cores <= max(simulated_cores(), 1)
     return Topology(
-        strategy=(
-            tf.distribute.OneDeviceStrategy(devices[0])
-            if one_core
-            # Collective ops, the default, refuse a second strategy of another size in the same process.
-            else tf.distribute.MirroredStrategy(
-                devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
-            )
-        ),
+        strategy=_cpu_strategy(devices) if is_here else None,
         devices=devices,
-        num_hosts=1,
-        num_cores=num_cores,
-        num_replicas=num_cores,
+        num_hosts=system.num_hosts,
+        num_cores=system.num_cores,
+        num_replicas=num_replicas,
         on_cores=True,
         is_tpu=False,
+        cores_per_replica=cores_per_replica,
+        system=system,
     )
 
 
 @functools.cache
-def _tpu_topology(cluster: Any, master: str, num_shards: int | None) -> Topology:
-    """Connects to the TPU, once a process for each cluster or master."""
+def _cpu_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    if len(devices) == 1:
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    # Collective ops, the default, refuse a second strategy of another size in the same process.
+    return tf.distribute.MirroredStrategy(
+        devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+
+
+@functools.cache
+def _find_resolver(cluster: Any, master: str) -> Any:
+    """Gives what knows where the TPU is, once a process for each cluster or master."""
     from tpuest.compat.cluster_resolver import TPUClusterResolver  # It asks for simulated cores.
 
-    resolver = cluster or TPUClusterResolver(master or None)
+    return cluster or TPUClusterResolver(master or None)
+
+
+@functools.cache
+def _tpu_topology(resolver: Any, num_shards: int | None, cores_per_replica: int | None) -> Topology:
     # The resolver of old programs is made before anyone knows whether a TPU is wanted.
     if getattr(resolver, "is_nothing", False):
         raise errors.no_tpu(resolver.looked_for, tf.config.list_physical_devices())
+    mesh = _initialize_tpu(resolver)
+    if cores_per_replica is None:
+        return tpu_topology(tf.distribute.TPUStrategy(resolver), num_shards)
+    num_cores = int(mesh.num_tasks * mesh.num_tpus_per_task)
+    num_replicas = model_parallelism.count_replicas(num_cores, cores_per_replica)
+    assignment = model_parallelism.assign_devices(mesh, cores_per_replica, num_replicas)
+    strategy = tf.distribute.TPUStrategy(resolver, experimental_device_assignment=assignment)
+    return tpu_topology(strategy, num_shards, cores_per_replica, mesh)
+
+
+@functools.cache
+def _initialize_tpu(resolver: Any) -> tf.tpu.experimental.Topology:
+    """Connects to a TPU; a second time would end what runs on it."""
     tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-    return tpu_topology(tf.distribute.TPUStrategy(resolver), num_shards)
+    return tf.tpu.experimental.initialize_tpu_system(resolver)
 
 
-def tpu_topology(strategy: tf.distribute.TPUStrategy, num_shards: int | None = None) -> Topology:
+def tpu_topology(
+    strategy: tf.distribute.TPUStrategy,
+    num_shards: int | None = None,
+    cores_per_replica: int | None = None,
+    mesh: tf.tpu.experimental.Topology | None = None,
+) -> Topology:
     """Describes the cores of a `TPUStrategy`.
 
     Args:
       strategy: over all cores of the TPU.
       num_shards: what `TPUConfig` says; another number than the TPU's warns.
+      cores_per_replica: of the strategy's device assignment; `None` for no such assignment.
+      mesh: the cores' coordinates; needed for replicas of several cores.
     """
     num_replicas = strategy.num_replicas_in_sync
     if num_shards and num_shards != num_replicas:
@@ -319,14 +380,20 @@ def tpu_topology(strategy: tf.distribute.TPUStrategy, num_shards: int | None = N
             num_replicas,
             num_replicas,
         )
+    devices = tuple(strategy.extended.worker_devices)
+    num_hosts = strategy.extended.num_hosts
+    num_cores = num_replicas * (cores_per_replica or 1)
+    job = tf.DeviceSpec.from_string(devices[0]).job if num_hosts > 1 else None
     return Topology(
         strategy=strategy,
-        devices=tuple(strategy.extended.worker_devices),
-        num_hosts=strategy.extended.num_hosts,
-        num_cores=num_replicas,
+        devices=devices,
+        num_hosts=num_hosts,
+        num_cores=num_cores,
         num_replicas=num_replicas,
         on_cores=True,
         is_tpu=True,
+        cores_per_replica=cores_per_replica,
+        system=TPUSystem(num_cores, num_hosts, mesh, job=job),
     )
 
 
@@ -357,6 +424,8 @@ def find_batch_sizes(
         size = global_batch_size
         return BatchSizes(size, size, size, 1, 1, is_core_batch=True, is_broadcast=False)
     once = sliced or tpu_config.per_host_input_for_training == InputPipelineConfig.BROADCAST
+    if topology.system is not None and topology.system.is_fabricated and not once:
+        _check_hosts(mode, tpu_config, topology)
     _check_batch_size(mode, global_batch_size, topology.num_replicas, may_be_uneven=once)
     return _sizes_on_cores(mode, tpu_config, topology, global_batch_size, once, once and not sliced)
 
@@ -374,6 +443,27 @@ def _check_batch_size(
         raise errors.batch_not_divisible(_batch_name(mode), global_batch_size, num_replicas)
 
 
+def _check_hosts(mode: str, tpu_config: Any, topology: Topology) -> None:
+    """Holds fabricated systems to the original's rule, which a TPU is not held to here.
+
+    Raises:
+      ValueError: evaluation or prediction on several hosts in a way that the original refused.
+    """
+    is_per_host_v2 = tpu_config.per_host_input_for_training == InputPipelineConfig.PER_HOST_V2
+    is_allowed = is_per_host_v2 and (mode == ModeKeys.EVAL or topology.num_replicas == 1)
+    if mode == ModeKeys.TRAIN or topology.num_hosts == 1 or is_allowed:
+        return
+    called, third = {
+        ModeKeys.EVAL: ("evaluate", "PER_HOST_V2 mode"),
+        ModeKeys.PREDICT: ("predict", "PER_HOST_V2 mode with num_replicas=1"),
+    }[mode]
+    raise ValueError(
+        f"TPUEstimator.{called} is only supported under three conditions: 1. num_hosts=1; "
+        f"2. BROADCAST mode; 3. {third}. mode: {tpu_config.per_host_input_for_training}; "
+        f"num_hosts: {topology.num_hosts}; num_replicas: {topology.num_replicas}"
+    )
+
+
 def _batch_name(mode: str) -> str:
     return "predict" if mode == ModeKeys.PREDICT else mode
 
@@ -387,7 +477,9 @@ def _sizes_on_cores(mode, tpu_config, topology, global_batch_size, once, broadca
     elif per_core:
         input_batch, num_calls = core_batch, topology.num_replicas
     elif deployment == InputPipelineConfig.PER_HOST_V2:
-        input_batch, num_calls = core_batch, topology.num_hosts
+        # A replica of several hosts is fed by that of its first core.
+        num_calls = topology.num_hosts if topology.replicas_per_host else topology.num_replicas
+        input_batch = core_batch
     else:
         input_batch, num_calls = global_batch_size // topology.num_hosts, topology.num_hosts
     return BatchSizes(

@@ -14,6 +14,7 @@ from tpuest.config import RunConfig, parse_iterations_per_loop
 from tpuest.errors import UnsupportedError
 from tpuest.estimator import Estimator
 from tpuest.replica import ModelCall, Program
+from tpuest.run_context import RunContext
 from tpuest.spec import ExportSavedModelApiVersion, ModeKeys, WarmStartSettings
 from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topology
 
@@ -179,11 +180,16 @@ class TPUEstimator(Estimator):
             params=params,
         )
 
+    @property
+    def _ctx(self) -> RunContext:
+        """Tells where a mode would run; programs reach for it by this name."""
+        return RunContext(self._config, self._topology, self._batch_sizes)
+
     def wants_cores(self, mode: str) -> bool:
         return self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)
 
     def _topology(self, mode: str) -> Topology:
-        return find_topology(self._config, self.wants_cores(mode))
+        return find_topology(self._config, self.wants_cores(mode), mode)
 
     def _batch_sizes(self, mode: str, topology: Topology) -> BatchSizes:
         return find_batch_sizes(mode, self._config.tpu_config, topology, self._sizes[mode])

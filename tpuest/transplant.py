@@ -15,6 +15,7 @@ compiled wherever they are needed: on each core, in a loop, for a hook's fetch.
 """
 
 import itertools
+import re
 
 import tensorflow as tf
 
@@ -29,6 +30,7 @@ _NEVER_SHARED = frozenset({"OneShotIterator"})
 # Distance between two replicas' op seeds: any constant that users do not pick as an offset themselves.
 _REPLICA_SEED_STRIDE = 7919
 _sessions = itertools.count()
+_CORE = re.compile(r"TPU_REPLICATED_CORE:(\d+)")
 
 
 def producer_name(reference):
@@ -132,7 +134,7 @@ class TransplantSource:
                 pending.extend(nodes[name].input)
         return sorted(seen, key=self._position.__getitem__)
 
-    def transplant(self, targets, bindings, replica_id=0, meet=None):
+    def transplant(self, targets, bindings, replica_id=0, meet=None, keeps_cores=False):
         """Builds `targets` in the function being traced.
 
         Args:
@@ -141,11 +143,12 @@ class TransplantSource:
           replica_id: which replica this copy is for; stateful random ops differ between replicas.
           meet: holds the `Meeting`s of replicas, from a list of them to a list of `Outcome`s. `None` carries
             collective ops over as they are, which is right on a TPU.
+          keeps_cores: whether operations stay on the core of the replica that `tf.device(tpu.core(i))` gave them.
 
         Returns:
           The new tensors and operations, in the order of `targets`.
         """
-        building = self.build(targets, bindings, replica_id, meets=meet is not None)
+        building = self.build(targets, bindings, replica_id, meet is not None, keeps_cores)
         outcomes = None
         while True:
             try:
@@ -154,7 +157,7 @@ class TransplantSource:
                 return end.value
             outcomes = meet(meetings)
 
-    def build(self, targets, bindings, replica_id=0, meets=True):
+    def build(self, targets, bindings, replica_id=0, meets=True, keeps_cores=False):
         """Does what `transplant` does, as a generator that yields `Meeting`s and is sent their `Outcome`s."""
         capture = tf.compat.v1.get_default_graph().capture
         built = {name: capture(value) for name, value in bindings.items()}
@@ -163,6 +166,9 @@ class TransplantSource:
         dropped = _with_control_references(bindings) - set(bindings)
         for stage in self._stages(needed, self._meeting_nodes(needed) if meets else frozenset()):
             nodes = [self._portable(self._nodes[name], replica_id, dropped) for name in stage.nodes]
+            if keeps_cores:
+                for node in nodes:
+                    node.device = _device_of_core(core_of(self._nodes[node.name]))
             self._import(nodes, built, wanted | stage.wanted_later)
             if stage.meetings:
                 outcomes = yield [self._meeting(name, built, dropped) for name in stage.meetings]
@@ -276,6 +282,16 @@ class TransplantSource:
         if replica_id and "seed2" in copy.attr and (copy.attr["seed"].i or copy.attr["seed2"].i):
             copy.attr["seed2"].i += replica_id * _REPLICA_SEED_STRIDE
         return copy
+
+
+def core_of(node):
+    """Gives the number of the replica's core that `tf.device(tpu.core(i))` put a node on, else `None`."""
+    found = _CORE.search(node.device)
+    return int(found[1]) if found else None
+
+
+def _device_of_core(core):
+    return "" if core is None else f"/device:TPU_REPLICATED_CORE:{core}"
 
 
 class _Stage:

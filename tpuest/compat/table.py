@@ -453,7 +453,7 @@ ROWS: dict[str, dict[str, str]] = {
         "_LOCAL_MASTER": "tpuest.compat.tpu_util:LOCAL_MASTER",
     },
     f"{_ORIGINAL}.tpu.tpu_context": {
-        "TPUContext": "tpuest.topology:InputDeployment",
+        "TPUContext": "tpuest.deployment:InputDeployment",
     },
     f"{_ORIGINAL}.tpu.tpu_estimator": {
         **_TPU_ESTIMATOR,
