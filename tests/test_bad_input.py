@@ -572,19 +572,12 @@ def test_an_op_that_fails_while_running_names_the_users_line(tmp_path, num_cores
 
 
 @pytest.mark.parametrize(
-    ("tpu", "options", "instead"),
-    [
-        (
-            {"num_cores_per_replica": 2, "per_host_input_for_training": True},
-            {},
-            "Leave it None",
-        ),
-        ({}, {"embedding_config_spec": object()}, "tf.nn.embedding_lookup"),
-    ],
+    ("options", "instead"),
+    [({"embedding_config_spec": object()}, "tf.nn.embedding_lookup")],
 )
-def test_what_is_not_carried_is_refused_by_the_constructor(tmp_path, tpu, options, instead):
+def test_what_is_not_carried_is_refused_by_the_constructor(tmp_path, options, instead):
     with pytest.raises(UnsupportedError, match="is not supported by tpuest") as info:
-        make_estimator(tmp_path, echo_model(), TWO_CORES, tpu=tpu, **options)
+        make_estimator(tmp_path, echo_model(), TWO_CORES, **options)
     assert instead in str(info.value)
     assert files_in(tmp_path) == []
 

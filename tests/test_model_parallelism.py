@@ -59,9 +59,7 @@ def fabricated(num_hosts, cores_per_host, mesh=None):
 
     def query(master, cluster_def, query_topology):
         num_cores = num_hosts * cores_per_host
-        return tpu_system_metadata.TPUSystemMetadata(
-            num_cores, num_hosts, cores_per_host, mesh, []
-        )
+        return tpu_system_metadata.TPUSystemMetadata(num_cores, num_hosts, cores_per_host, mesh, [])
 
     with mock.patch.object(tpu_system_metadata, "_query_tpu_system_metadata", side_effect=query):
         yield
@@ -69,9 +67,7 @@ def fabricated(num_hosts, cores_per_host, mesh=None):
 
 def mesh_of_two_hosts():
     """Gives 2 hosts of 2 chips of 2 cores."""
-    coordinates = [
-        [[x, host, 0, core] for x in range(2) for core in range(2)] for host in range(2)
-    ]
+    coordinates = [[[x, host, 0, core] for x in range(2) for core in range(2)] for host in range(2)]
     return tf.tpu.experimental.Topology(mesh_shape=[2, 2, 1, 2], device_coordinates=coordinates)
 
 
@@ -218,7 +214,10 @@ def test_images_may_be_split_over_a_replicas_cores(tmp_path, height, width):
     "dims, words",
     [
         ([{"image": [1, 2, 0, 1]}], "All input partition dims must be >= 1"),
-        ([{"image": [1, 2, 2, 1]}], "product of each input partition dim should equal to num_cores"),
+        (
+            [{"image": [1, 2, 2, 1]}],
+            "product of each input partition dim should equal to num_cores",
+        ),
         ([{"image": [1, 2, 1]}], "Input partition dims must have the same number of dimensions"),
         ([{"picture": [1, 2, 1, 1]}], r"input_partition_dims\[0\] mismatched feature keys"),
         ([[1, 2, 1, 1]], r"input_partition_dims\[0\] mismatched feature keys"),
@@ -227,9 +226,8 @@ def test_images_may_be_split_over_a_replicas_cores(tmp_path, height, width):
     ],
 )
 def test_a_split_that_does_not_fit_is_refused(tmp_path, dims, words):
-    with simulation(2):
-        with pytest.raises(ValueError, match=words):
-            image_estimator(tmp_path, dims).train(images_input_fn, steps=1)
+    with simulation(2), pytest.raises(ValueError, match=words):
+        image_estimator(tmp_path, dims).train(images_input_fn, steps=1)
 
 
 def test_a_fabricated_system_runs_on_as_many_simulated_cores(tmp_path):
@@ -269,7 +267,9 @@ def test_a_fabricated_system_that_is_too_large_fails_after_the_program_was_built
     watch = Watch()
     with simulation(4), fabricated(num_hosts=4, cores_per_host=8):
         estimator = make_estimator(tmp_path, 4, watch.model_fn, batch_size=64)
-        with pytest.raises(tf.errors.InvalidArgumentError, match="only 4 cores in the TPU topology"):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="only 4 cores in the TPU topology"
+        ):
             estimator.train(watch.input_fn, steps=1)
     assert [size for size, _ in watch.of_input] == [16] * 4
     assert len(watch.of_model) == 1
@@ -284,8 +284,9 @@ def test_a_fabricated_system_that_is_too_large_fails_after_the_program_was_built
 )
 def test_a_fabricated_system_is_held_to_its_own_size(tmp_path, tpu, words):
     with simulation(8), fabricated(num_hosts=2, cores_per_host=2):
+        estimator = make_estimator(tmp_path, 8, tpu_config=tpu)
         with pytest.raises(ValueError, match=words):
-            make_estimator(tmp_path, 8, tpu_config=tpu).train(train_input_fn, steps=1)
+            estimator.train(train_input_fn, steps=1)
 
 
 def test_a_fabricated_system_of_several_hosts_evaluates_as_the_original_allowed(tmp_path):

@@ -17,10 +17,8 @@ from tensorflow.python.client.session import SessionInterface  # noqa: F401
 from tensorflow.python.client.session import _FetchHandler as FetchHandler  # noqa: F401
 
 # Where a one-shot iterator of a graph takes its dataset: see `one_shot_iterators_without_autotuning`.
-from tensorflow.python.data.ops import dataset_ops
-
 # Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
-from tensorflow.python.data.ops import multi_device_iterator_ops
+from tensorflow.python.data.ops import dataset_ops, multi_device_iterator_ops
 from tensorflow.python.eager.context import (
     LogicalDevice,  # noqa: F401  planned_tpu: a core that isn't there
     context,
@@ -101,7 +99,9 @@ def split_over_cores(tensor, partition_dims):
 
     What `TPUStrategy.experimental_split_to_logical_devices` does, which refuses axes that don't divide evenly; XLA pads them.
     """
-    from tensorflow.python.compiler.xla.experimental import xla_sharding  # only replicas of several cores need it
+    from tensorflow.python.compiler.xla.experimental import (
+        xla_sharding,  # only replicas of several cores need it
+    )
 
     cores = np.arange(np.prod(partition_dims)).reshape(partition_dims)
     return xla_sharding.tile(tensor, cores, use_sharding_op=True)

@@ -82,6 +82,7 @@ def check(
     Raises:
       ValueError: there is no such TPU or mode, or the estimator runs this mode on the CPU.
       RuntimeError: the TPU's compiler is installed and doesn't run.
+      UnsupportedError: a replica of the model has several cores.
     """
     if mode not in (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT):
         raise ValueError(f"mode must be one of ModeKeys, got {mode!r}")
@@ -90,6 +91,11 @@ def check(
         raise ValueError(
             f"This estimator does not run {mode} on TPU cores, so there is nothing to compile for {tpu.name}: pass "
             "use_tpu=True to TPUEstimator (most programs: --use_tpu=True), and eval_on_tpu=True for evaluation."
+        )
+    if estimator.config.tpu_config.num_cores_per_replica not in (None, 1):
+        raise errors.UnsupportedError(
+            "Checking TPUConfig(num_cores_per_replica=...) over 1",
+            "Check the program with num_cores_per_replica=None: whether one core compiles and holds it.",
         )
     recorded = check_inputs.RecordedInput(input_fn)
     watch = _Watch()

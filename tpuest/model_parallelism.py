@@ -85,9 +85,7 @@ def _block(mesh_shape: list[int], num_cores: int) -> list[int]:
     return block
 
 
-def flat_partition_dims(
-    partition_dims: Any, features: Any, labels: Any
-) -> list[list[int] | None]:
+def flat_partition_dims(partition_dims: Any, features: Any, labels: Any) -> list[list[int] | None]:
     """Flattens `input_partition_dims` in the order of the batch's tensors.
 
     Args:

@@ -10,9 +10,10 @@ import functools
 
 import tensorflow as tf
 
-from tpuest import _tf
+from tpuest import _tf, model_parallelism
 from tpuest.planned_tpu import PlannedTPU
 from tpuest.topology import Topology, tpu_topology
+from tpuest.tpu_system import simulated_mesh
 
 _TASK = "/job:localhost/replica:0/task:0/device:"
 
@@ -23,10 +24,19 @@ def planned_topology(tpu: PlannedTPU) -> Topology:
 
 
 @functools.cache
-def planned_strategy(num_cores: int, num_hosts: int = 1) -> tf.distribute.TPUStrategy:
-    """Gives the strategy over that many fabricated cores."""
+def planned_strategy(
+    num_cores: int, num_hosts: int = 1, cores_per_replica: int | None = None
+) -> tf.distribute.TPUStrategy:
+    """Gives the strategy over that many fabricated cores, a replica on each or on several."""
+    assignment = None
+    if cores_per_replica is not None:
+        assignment = model_parallelism.assign_devices(
+            simulated_mesh(num_cores), cores_per_replica, num_cores // cores_per_replica
+        )
     with _tf.eager_mode():
-        return tf.distribute.TPUStrategy(_Resolver(num_cores, num_hosts))
+        return tf.distribute.TPUStrategy(
+            _Resolver(num_cores, num_hosts), experimental_device_assignment=assignment
+        )
 
 
 class _Resolver(tf.distribute.cluster_resolver.ClusterResolver):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from programs import PROGRAMS
 
 import tpuest
-from tpuest import _tf, aot, loop, topology
+from tpuest import _tf, aot, loop, topology, tpu_system
 from tpuest.planned_strategy import planned_strategy
 from tpuest.spec import ModeKeys
 
@@ -90,8 +90,12 @@ def count(nodes, op_type: str) -> int:
 
 
 @functools.cache
-def fake_topology(num_cores: int, num_hosts: int = 1) -> topology.Topology:
-    return topology.tpu_topology(planned_strategy(num_cores, num_hosts))
+def fake_topology(
+    num_cores: int, num_hosts: int = 1, cores_per_replica: int | None = None
+) -> topology.Topology:
+    strategy = planned_strategy(num_cores, num_hosts, cores_per_replica)
+    mesh = tpu_system.simulated_mesh(num_cores)
+    return topology.tpu_topology(strategy, None, cores_per_replica, mesh)
 
 
 def make_estimator_class(on: topology.Topology) -> type:
