@@ -199,9 +199,10 @@ def find_topology(config: Any, use_tpu: bool, mode: str = ModeKeys.TRAIN) -> Top
     if simulated_cores():
         num_cores = _wanted_cores(config.tpu_config, simulated_cores())
         return _simulated_topology(num_cores, config.tpu_config.num_cores_per_replica)
-    resolver = _find_resolver(config.cluster, config.master)
     tpu_config = config.tpu_config
-    return _tpu_topology(resolver, tpu_config.num_shards, tpu_config.num_cores_per_replica)
+    return _tpu_topology(
+        config.cluster, config.master, tpu_config.num_shards, tpu_config.num_cores_per_replica
+    )
 
 
 def _check_is_alone(config: Any) -> None:
@@ -329,19 +330,10 @@ def _cpu_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 
 
 @functools.cache
-def _find_resolver(cluster: Any, master: str) -> Any:
-    """Gives what knows where the TPU is, once a process for each cluster or master."""
-    from tpuest.compat.cluster_resolver import TPUClusterResolver  # It asks for simulated cores.
-
-    return cluster or TPUClusterResolver(master or None)
-
-
-@functools.cache
-def _tpu_topology(resolver: Any, num_shards: int | None, cores_per_replica: int | None) -> Topology:
-    # The resolver of old programs is made before anyone knows whether a TPU is wanted.
-    if getattr(resolver, "is_nothing", False):
-        raise errors.no_tpu(resolver.looked_for, tf.config.list_physical_devices())
-    mesh = _initialize_tpu(resolver)
+def _tpu_topology(
+    cluster: Any, master: str, num_shards: int | None, cores_per_replica: int | None
+) -> Topology:
+    resolver, mesh = _connect(cluster, master)
     if cores_per_replica is None:
         return tpu_topology(tf.distribute.TPUStrategy(resolver), num_shards)
     num_cores = int(mesh.num_tasks * mesh.num_tpus_per_task)
@@ -352,10 +344,16 @@ def _tpu_topology(resolver: Any, num_shards: int | None, cores_per_replica: int 
 
 
 @functools.cache
-def _initialize_tpu(resolver: Any) -> tf.tpu.experimental.Topology:
-    """Connects to a TPU; a second time would end what runs on it."""
+def _connect(cluster: Any, master: str) -> tuple[Any, tf.tpu.experimental.Topology]:
+    """Connects to the TPU, once a process for each cluster or master; gives its resolver and mesh."""
+    from tpuest.compat.cluster_resolver import TPUClusterResolver  # It asks for simulated cores.
+
+    resolver = cluster or TPUClusterResolver(master or None)
+    # The resolver of old programs is made before anyone knows whether a TPU is wanted.
+    if getattr(resolver, "is_nothing", False):
+        raise errors.no_tpu(resolver.looked_for, tf.config.list_physical_devices())
     tf.config.experimental_connect_to_cluster(resolver)
-    return tf.tpu.experimental.initialize_tpu_system(resolver)
+    return resolver, tf.tpu.experimental.initialize_tpu_system(resolver)
 
 
 def tpu_topology(
