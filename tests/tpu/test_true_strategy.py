@@ -299,7 +299,7 @@ def _initialized(name):
         program, pipeline = estimator._build(
             ModeKeys.TRAIN, tracing.input_fn_of(name, ModeKeys.TRAIN), None
         )
-        with estimator._workspaces.lease(program.topology, None) as space:
+        with estimator._workspaces.lease(program, None) as space:
             compiled = space.compile(program)
             with program.graph.as_default():
                 program.scaffold.finalize()

@@ -150,7 +150,7 @@ def trace(estimator, mode: str, input_fn, more_targets=()) -> dict[str, Traced]:
     traced = {}
     with _tf.eager_mode():
         program, pipeline = estimator._build(mode, input_fn, None)
-        with estimator._workspaces.lease(program.topology, None) as space:
+        with estimator._workspaces.lease(program, None) as space:
             compiled = _Recorded(program, space.variables)
             compiled.replica_graphs = []
             compiled.ensure_variables()
