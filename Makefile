@@ -2,6 +2,7 @@
 # make text    the second example: tensorflow-text feeds a classifier of sentences
 # make test    the tests
 # make test-matrix  the tests on TensorFlow 2.16 (Python 3.11) and on tensorflow-tpu 2.20 (Python 3.13)
+# make test-doctor  the doctor in real environments of Python 3.13, 2 GB each
 # make bench   speed against the original, a hand-written loop and Keras
 # make goldens remakes the numbers that tests compare with, by running the original
 # make lint    ruff
@@ -34,7 +35,7 @@ MODEL_DIR_FLAG := $(if $(MODEL_DIR),--model_dir=$(MODEL_DIR))
 PYTEST_ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo text test test-matrix test-oldest test-tpu-wheel bench goldens lint clean
+.PHONY: demo text test test-matrix test-oldest test-tpu-wheel test-doctor bench goldens lint clean
 
 demo: $(INSTALLED)
 	$(RUN) -m tpuest.examples.digits $(MODEL_DIR_FLAG)
@@ -52,6 +53,10 @@ test-oldest:
 
 test-tpu-wheel:
 	$(NO_TPU) $(MAKE) test PYTHON=$(PYTHON313) TENSORFLOW=2.20 WHEEL=tpu
+
+test-doctor: $(INSTALLED)
+	TPUEST_ENVIRONMENTS=$(CACHE)/doctor TPUEST_ENVIRONMENTS_PYTHON=$(PYTHON313) \
+	    $(RUN) -m pytest tests/environments $(PYTEST_ARGS)
 
 bench: $(INSTALLED) $(TF215)/installed
 	$(RUN) -m benchmarks.run --original $(TF215)/bin/python

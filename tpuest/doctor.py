@@ -7,30 +7,28 @@ TensorFlow is imported in a process of its own: a wrong libtpu ends the process 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 
-_TPU_WHEEL = "tensorflow-tpu"
-_STOCK_WHEELS = ("tensorflow", "tensorflow-cpu", "tf-nightly", "tensorflow-intel")
-_REINSTALL = (
-    "pip uninstall -y {stock} && pip install --force-reinstall --no-deps {tpu_wheel}=={version}"
-)
+from tpuest import chips, wheels
+from tpuest.wheels import STOCK_WHEELS, TPU_WHEEL
+
+_OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 13)
+_OLDEST_TENSORFLOW, _NEWEST_TENSORFLOW = (2, 16), (2, 21)
 # With tensorflow-tpu 2.20.0, later ones end the process at import.
 _NEWEST_LIBTPU = (0, 0, 31)
+_LOCK = "/tmp/libtpu_lockfile"  # libtpu's own place for it
 _PROBE_SECONDS = 180
 _PROBE = """
-import json, os
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import json
 import tensorflow as tf
 devices = tf.config.list_physical_devices()
 print("tpuest:" + json.dumps({
     "version": tf.__version__,
     "devices": [device.name.removeprefix("/physical_device:") for device in devices],
-    "tpu": any(device.device_type == "TPU" for device in devices),
 }))
 """
 
@@ -57,174 +55,242 @@ class Probe:
     Attributes:
       version: of the TensorFlow that is imported; `None` if that fails.
       devices: "CPU:0", "TPU:0", ...
-      has_tpu: whether one is a TPU.
       failure: the last line of what went wrong, '' if nothing did.
     """
 
     version: str | None
-    devices: tuple[str, ...]
-    has_tpu: bool
-    failure: str
+    devices: tuple[str, ...] = ()
+    failure: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """What the report is about.
+
+    Attributes:
+      versions: distribution to version, of those that are installed.
+      is_tpu_wheel_whole: whether tensorflow-tpu's files are there and its own.
+      probe: what importing TensorFlow showed; `None` where there is none.
+      chips: device files of TPU chips.
+      simulated_cores: how many are asked for.
+    """
+
+    versions: dict[str, str]
+    is_tpu_wheel_whole: bool
+    probe: Probe | None
+    chips: tuple[str, ...]
+    simulated_cores: int
+
+    @property
+    def stock_wheels(self) -> list[str]:
+        """The installed distributions for CPU and GPU."""
+        return [name for name in STOCK_WHEELS if name in self.versions]
+
+    @property
+    def has_tpu_wheel(self) -> bool:
+        """Whether tensorflow-tpu is installed, whole or not."""
+        return TPU_WHEEL in self.versions
+
+    @property
+    def tensorflow_fits(self) -> bool:
+        """Whether TensorFlow is imported, and is one that tpuest was made for."""
+        if self.probe is None or self.probe.version is None:
+            return False
+        return _OLDEST_TENSORFLOW <= _numbers(self.probe.version)[:2] <= _NEWEST_TENSORFLOW
+
+    @property
+    def num_tpu_cores(self) -> int:
+        """The cores that TensorFlow sees; it has a TPU_SYSTEM without a TPU too."""
+        devices = self.probe.devices if self.probe else ()
+        return sum(device.startswith("TPU:") for device in devices)
+
+    @property
+    def runs_on_cores(self) -> bool:
+        """Whether a program with `use_tpu=True` would run."""
+        return self.tensorflow_fits and bool(self.simulated_cores or self.num_tpu_cores)
 
 
 def main() -> int:
     """Prints the report; gives the exit code."""
-    lines, runs_on_tpu = examine()
-    for line in lines:
-        print(f"{line.subject + ':':<22}{line.finding}")
+    environment = examine()
+    for line in report(environment):
+        print(f"{line.subject + ':':<20}{line.finding}")
         if line.repair is not None:
-            print(f"{'':<22}repair: {line.repair}")
-    return 0 if runs_on_tpu else 1
+            print(f"{'':<20}repair: {line.repair}")
+    return 0 if environment.runs_on_cores else 1
 
 
-def examine() -> tuple[list[Line], bool]:
-    """Looks at the environment; tells also whether `use_tpu=True` would run."""
-    versions = _installed_versions()
-    probe = _probe() if importlib.util.find_spec("tensorflow") is not None else None
-    simulated = os.environ.get("TPUEST_SIMULATE_TPU", "")
+def examine() -> Environment:
+    """Looks at this process's environment."""
+    chips.settle_without_chips()
+    versions = wheels.find_versions(TPU_WHEEL, *STOCK_WHEELS, "libtpu", "tf-keras")
+    return Environment(
+        versions,
+        is_tpu_wheel_whole=TPU_WHEEL in versions and wheels.is_whole(TPU_WHEEL),
+        probe=_probe() if importlib.util.find_spec("tensorflow") is not None else None,
+        chips=tuple(chips.find_chips()),
+        simulated_cores=chips.cores_to_simulate(),
+    )
+
+
+def report(environment: Environment) -> list[Line]:
+    """Says what was found, and for each fault what repairs it."""
     lines = [
-        Line("Python", f"{sys.version.split()[0]} ({sys.executable})"),
-        _tensorflow_line(versions, probe),
-        _overwritten_line(versions, probe),
-        _libtpu_line(versions),
-        _import_line(probe),
-        Line("Devices", ", ".join(probe.devices) if probe and probe.devices else "none seen"),
-        _tpu_line(versions, probe),
-        _keras_line(versions),
-        Line("Simulation", f"{simulated} cores" if simulated else "off (--simulate-tpu N)"),
+        _python_line(),
+        _tensorflow_line(environment),
+        _tpu_wheel_line(environment),
+        _libtpu_line(environment),
     ]
-    runs = probe is not None and probe.version is not None and bool(simulated or probe.has_tpu)
-    return [*lines, _verdict_line(simulated, probe, runs)], runs
-
-
-def _installed_versions() -> dict[str, str]:
-    versions = {}
-    for name in (_TPU_WHEEL, *_STOCK_WHEELS, "libtpu", "tf-keras"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    lines.append(_import_line(environment, explained=any(line.repair for line in lines)))
+    devices = environment.probe.devices if environment.probe else ()
+    cores = environment.simulated_cores
+    return [
+        *lines,
+        Line("Devices", ", ".join(devices) or "none seen"),
+        _tpu_line(environment),
+        _keras_line(environment),
+        Line("Simulation", f"{cores} cores" if cores else "off"),
+        _verdict_line(environment),
+    ]
 
 
 def _probe() -> Probe:
     """Imports TensorFlow in another process."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         ended = subprocess.run(
             [sys.executable, "-c", _PROBE],
             capture_output=True,
             text=True,
             timeout=_PROBE_SECONDS,
-            env=environment,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Probe(None, (), False, f"no answer within {_PROBE_SECONDS} seconds")
+        return Probe(None, failure=f"no answer within {_PROBE_SECONDS} seconds")
     for line in ended.stdout.splitlines():
         if line.startswith("tpuest:"):
             told = json.loads(line.removeprefix("tpuest:"))
-            return Probe(told["version"], tuple(told["devices"]), told["tpu"], "")
+            return Probe(told["version"], tuple(told["devices"]))
     last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-    return Probe(None, (), False, last)
+    return Probe(None, failure=last)
 
 
-def _stock(versions: dict[str, str]) -> list[str]:
-    return [name for name in _STOCK_WHEELS if name in versions]
+def _python_line() -> Line:
+    fits = _OLDEST_PYTHON <= sys.version_info[:2] <= _NEWEST_PYTHON
+    repair = None if fits else "use Python 3.10 to 3.13: no other has a TensorFlow that fits"
+    return Line("Python", f"{sys.version.split()[0]} ({sys.executable})", repair)
 
 
-def _tensorflow_line(versions: dict[str, str], probe: Probe | None) -> Line:
-    wheels = [
-        f"{name} {versions[name]}" for name in (_TPU_WHEEL, *_STOCK_WHEELS) if name in versions
+def _tensorflow_line(environment: Environment) -> Line:
+    versions, probe = environment.versions, environment.probe
+    installed = [
+        f"{name} {versions[name]}" for name in (TPU_WHEEL, *STOCK_WHEELS) if name in versions
     ]
-    if not wheels and probe is None:
-        return Line(
-            "TensorFlow",
-            "not installed",
-            "pip install 'tpuest[tpu]'  (without a TPU: pip install 'tpuest[cpu]')",
-        )
-    imported = f"; imports as {probe.version}" if probe and probe.version else ""
-    repair = None
-    if probe and probe.version and not (2, 16) <= _numbers(probe.version)[:2] <= (2, 21):
-        repair = "pip install 'tensorflow>=2.16,<2.22'"
-    return Line("TensorFlow", (", ".join(wheels) or "without a distribution") + imported, repair)
-
-
-def _overwritten_line(versions: dict[str, str], probe: Probe | None) -> Line:
-    """Tells whether another wheel lies over tensorflow-tpu: they own the same folder."""
-    stock = _stock(versions)
-    if _TPU_WHEEL not in versions:
-        return Line("tensorflow-tpu", "not installed")
-    if not stock:
-        return Line("tensorflow-tpu", "alone, as it must be")
-    repair = _REINSTALL.format(
-        stock=" ".join(stock), tpu_wheel=_TPU_WHEEL, version=versions[_TPU_WHEEL]
+    if not installed and probe is None:
+        extra = "tpu" if environment.chips else "cpu"
+        return Line("TensorFlow", "not installed", f"pip install 'tpuest[{extra}]'")
+    finding = ", ".join(installed) or "without a distribution"
+    if probe is None or probe.version is None:
+        return Line("TensorFlow", finding)
+    repair = (
+        None
+        if environment.tensorflow_fits
+        else f"pip install '{_own_wheel(environment)}>=2.16,<2.22'"
     )
-    return Line("tensorflow-tpu", f"overwritten by {', '.join(stock)}", repair)
+    return Line("TensorFlow", f"{finding}; imports as {probe.version}", repair)
 
 
-def _libtpu_line(versions: dict[str, str]) -> Line:
-    version = versions.get("libtpu")
+def _tpu_wheel_line(environment: Environment) -> Line:
+    """Tells whether another wheel lies over tensorflow-tpu: they own the same folder."""
+    stock = environment.stock_wheels
+    if not environment.has_tpu_wheel:
+        return Line(TPU_WHEEL, "not installed")
+    if environment.is_tpu_wheel_whole:
+        return Line(TPU_WHEEL, f"whole; it lies over {', '.join(stock)}" if stock else "whole")
+    finding = f"overwritten by {', '.join(stock)}" if stock else "its files are gone"
+    uninstall = f"pip uninstall -y {' '.join(stock)} && " if stock else ""
+    return Line(TPU_WHEEL, finding, uninstall + _reinstall(environment, TPU_WHEEL))
+
+
+def _libtpu_line(environment: Environment) -> Line:
+    version = environment.versions.get("libtpu")
+    command = "pip install 'libtpu<=0.0.31'"
     if version is None:
-        repair = "pip install 'libtpu<=0.0.31'" if _TPU_WHEEL in versions else None
-        return Line("libtpu", "not installed", repair)
-    is_too_new = _TPU_WHEEL in versions and _numbers(version)[:3] > _NEWEST_LIBTPU
-    repair = "pip install 'libtpu<=0.0.31'" if is_too_new else None
-    return Line("libtpu", version + (", too new for tensorflow-tpu" if is_too_new else ""), repair)
+        return Line("libtpu", "not installed", command if environment.has_tpu_wheel else None)
+    if environment.has_tpu_wheel and _numbers(version)[:3] > _NEWEST_LIBTPU:
+        return Line("libtpu", f"{version}, too new for tensorflow-tpu", command)
+    return Line("libtpu", version)
 
 
-def _import_line(probe: Probe | None) -> Line:
+def _import_line(environment: Environment, explained: bool) -> Line:
+    """Tells whether TensorFlow is imported; `explained`: a line before gives the repair."""
+    probe = environment.probe
     if probe is None:
         return Line("import tensorflow", "no such module")
-    if probe.failure:
-        return Line("import tensorflow", f"fails: {probe.failure[:100]}", "see the lines above")
-    return Line("import tensorflow", "works")
+    if not probe.failure:
+        return Line("import tensorflow", "works")
+    repair = None if explained else _reinstall(environment, _own_wheel(environment))
+    return Line("import tensorflow", f"fails: {probe.failure[:100]}", repair)
 
 
-def _tpu_line(versions: dict[str, str], probe: Probe | None) -> Line:
-    if probe is not None and probe.has_tpu:
+def _tpu_line(environment: Environment) -> Line:
+    if environment.num_tpu_cores:
         return Line("TPU", "reachable")
-    chips = [name for name in ("/dev/accel0", "/dev/vfio/0") if os.path.exists(name)]
-    if not chips:
+    if not environment.chips:
         return Line("TPU", "none on this machine")
-    if _TPU_WHEEL not in versions:
-        stock = " ".join(_stock(versions))
-        remove = f"pip uninstall -y {stock} && " if stock else ""
+    chip = environment.chips[0]
+    if not environment.has_tpu_wheel:
+        stock = environment.stock_wheels
+        uninstall = f"pip uninstall -y {' '.join(stock)} && " if stock else ""
         return Line(
             "TPU",
-            f"{chips[0]} is there, but not tensorflow-tpu",
-            f"{remove}pip install 'tpuest[tpu]'",
+            f"{chip} is there, but not {TPU_WHEEL}",
+            f"{uninstall}pip install 'tpuest[tpu]'",
         )
-    lock = "/tmp/libtpu_lockfile"  # libtpu's own place for it
-    if os.path.exists(lock):
-        return Line(
-            "TPU",
-            f"{chips[0]} is there and not seen; {lock} says that another process holds it",
-            f"end that process (sudo lsof -w {chips[0]}), then rm {lock}",
-        )
-    return Line("TPU", f"{chips[0]} is there and not seen by TensorFlow")
+    if not (environment.is_tpu_wheel_whole and environment.tensorflow_fits):
+        return Line("TPU", f"{chip} is there; TensorFlow can't use it, see above")
+    holder = f"end the process that `sudo lsof -w {chip}` shows"
+    if os.path.exists(_LOCK):
+        finding = f"{chip} is there and not seen; {_LOCK} says that a process holds it"
+        return Line("TPU", finding, f"{holder}, then rm {_LOCK}")
+    return Line("TPU", f"{chip} is there and not seen by TensorFlow", holder)
 
 
-def _keras_line(versions: dict[str, str]) -> Line:
-    variable = os.environ.get("TF_USE_LEGACY_KERAS")
+def _keras_line(environment: Environment) -> Line:
+    keras = environment.versions.get("tf-keras")
+    variable = os.environ.get("TF_USE_LEGACY_KERAS", "")
     said = f"TF_USE_LEGACY_KERAS={variable}" if variable else "TF_USE_LEGACY_KERAS unset"
-    keras = versions.get("tf-keras")
-    return Line("Keras 2", f"{f'tf-keras {keras}' if keras else 'tf-keras not installed'}; {said}")
+    repair = None
+    if keras is None and variable in ("1", "true", "True") and environment.tensorflow_fits:
+        # Without --no-deps it would bring the stock tensorflow.
+        version = ".".join(environment.probe.version.split(".")[:2])
+        repair = f"pip install --no-deps 'tf-keras=={version}.*', or unset TF_USE_LEGACY_KERAS"
+    installed = f"tf-keras {keras}" if keras else "tf-keras not installed"
+    return Line("Keras 2", f"{installed}; {said}", repair)
 
 
-def _verdict_line(simulated: str, probe: Probe | None, runs: bool) -> Line:
-    if runs:
-        where = f"{simulated} simulated cores (CPU)" if simulated else _count_tpus(probe)
-        return Line("use_tpu=True", f"would run on {where}")
-    repair = (
-        "tpuest --simulate-tpu 8 SCRIPT runs it without a TPU" if probe and probe.version else None
-    )
+def _verdict_line(environment: Environment) -> Line:
+    if environment.runs_on_cores:
+        simulated, real = environment.simulated_cores, environment.num_tpu_cores
+        cores = f"{simulated} simulated cores (CPU)" if simulated else f"{real} TPU core(s)"
+        return Line("use_tpu=True", f"would run on {cores}")
+    repair = None
+    if environment.tensorflow_fits and not environment.chips:
+        repair = "tpuest --simulate-tpu 8 SCRIPT runs it on simulated cores"
     return Line("use_tpu=True", "would not run", repair)
 
 
-def _count_tpus(probe: Probe) -> str:
-    count = sum(device.startswith("TPU:") for device in probe.devices)
-    return f"{count} TPU core{'s' if count != 1 else ''}"
+def _own_wheel(environment: Environment) -> str:
+    """Gives the distribution to repair."""
+    return TPU_WHEEL if environment.has_tpu_wheel else (*environment.stock_wheels, "tensorflow")[0]
+
+
+def _reinstall(environment: Environment, wheel: str) -> str:
+    """Gives the command that puts a distribution's files back; other versions of what it needs stay away."""
+    version = environment.versions.get(wheel)
+    if version is None:
+        return f"pip install --force-reinstall '{wheel}>=2.16,<2.22'"
+    return f"pip install --force-reinstall --no-deps {wheel}=={version}"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

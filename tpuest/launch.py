@@ -146,6 +146,7 @@ def prepare(
     # Keras reads it when TensorFlow is imported.
     if written_for.has_tf1_behavior and importlib.util.find_spec("tf_keras") is not None:
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    chips.settle_without_chips()
     # Programs may look for it before they import TensorFlow.
     colab.show_tpu(is_simulated=bool(chips.cores_to_simulate()))
     if written_for.has_tf1_behavior:
