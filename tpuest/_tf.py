@@ -312,3 +312,8 @@ def assert_meta_graph_protos_equal(test_case, expected, actual):
     from tensorflow.python.framework import test_util  # slow to load, and only a test asks for it
 
     test_util.assert_meta_graph_protos_equal(test_case, expected, actual)
+
+
+def last_loss_reduction(graph):
+    """Tells how the last of TF 1's losses of a graph was reduced: under a strategy its optimizer goes by that."""
+    return graph._last_loss_reduction

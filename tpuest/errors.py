@@ -82,6 +82,15 @@ def missing_cross_shard_optimizer(num_replicas: int) -> ValueError:
     )
 
 
+def unsummed_gradients() -> ValueError:
+    """Says that a model trains under a `tf.distribute` strategy and nothing sums its gradients."""
+    return ValueError(
+        "RunConfig(train_distribute=...) sums gradients where an optimizer of tf.compat.v1.train applies them, "
+        "and this model_fn has none: each replica would train a model of its own. Let your optimizer "
+        "call `super().apply_gradients(...)`, or leave train_distribute out."
+    )
+
+
 def dynamic_input_shape(argument: str, key: str | None, tensor: object) -> UnfitInputError:
     """Says which tensor of `input_fn` has a shape only known at run time.
 

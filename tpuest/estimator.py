@@ -396,7 +396,7 @@ class Estimator(SavedModelExports):
         return path
 
     def _topology(self, mode: str) -> Topology:
-        return find_topology(self._config, use_tpu=False)
+        return find_topology(self._config, False, mode)
 
     def _batch_sizes(self, mode: str, topology: Topology) -> BatchSizes:
         return find_batch_sizes(mode, TPUConfig(), topology, None)

@@ -21,6 +21,7 @@ import tensorflow as tf
 from tpuest import _tf
 from tpuest.cross_replica import meet_alone, meet_in_replica_context
 from tpuest.fetches import Fetches, sort_fetches
+from tpuest.mirroring import combined_variables
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import HostInput, Program
 from tpuest.spec import ModeKeys
@@ -55,6 +56,8 @@ class CompiledProgram:
         self._shared: frozenset[str] = frozenset()
         self._written: dict[Any, list[str]] = {}
         self._needs_batch: dict[Any, bool] = {}
+        self._parts: dict[str, bool] | None = None
+        self._read: dict[Any, set[str]] = {}
         self._fed: dict[str, tf.Tensor] = {}
 
     def ensure_variables(self) -> None:
@@ -119,12 +122,14 @@ class CompiledProgram:
           For each target a tensor, or `None` for an operation.
         """
         fed = [tensor for tensor, _ in feeds]
+        if self.program.topology.is_mirrored:
+            self._combine_parts(targets)
         key = ("host", tuple(t.name for t in targets), tuple(t.name for t in fed))
         if key not in self._functions:
             self._functions[key] = self._build_host(targets, fed)
         values = self._functions[key](*_fed_values(feeds))
         written = self._note_written(targets)
-        self.variables.share_first(written)
+        self.variables.share_first(written, self._sums())
         return values
 
     def run_step(
@@ -288,6 +293,37 @@ class CompiledProgram:
             values.update((t.name, v) for t, v in zip(tensors, computed))
         values.update((t.name, v) for t, v in zip(fetches.after, after))
         return [values.get(target.name) for target in targets]
+
+    def _combine_parts(self, targets) -> None:
+        """Puts together what the replicas hold parts of, as far as the targets read it."""
+        read = self._read_variables(targets)
+        parts = {n: m for n, m in self._replicas_parts().items() if n in read}
+        self.variables.combine({n: m for n, m in parts.items() if self.variables.has_value(n)})
+
+    def _sums(self) -> set[str]:
+        return {name for name, is_mean in self._replicas_parts().items() if not is_mean}
+
+    def _replicas_parts(self) -> dict[str, bool]:
+        """Gives the variables of which each replica holds a part, and whether they are the parts' mean."""
+        if self._parts is None:
+            is_mirrored = self.program.topology.is_mirrored
+            parts = combined_variables(self.program.graph) if is_mirrored else {}
+            self._parts = {self.key(name): is_mean for name, is_mean in parts.items()}
+        return self._parts
+
+    def _read_variables(self, targets) -> set[str]:
+        key = tuple(t.name for t in targets)
+        if key not in self._read:
+            source = self.program.source
+            nodes, variables = source.nodes(), source.variables()
+            self._read[key] = {
+                self.key(producer_name(reference))
+                for name in source.closure(targets)
+                if nodes[name].op in ("ReadVariableOp", "SaveV2")
+                for reference in nodes[name].input
+                if producer_name(reference) in variables
+            }
+        return self._read[key]
 
     def _note_written(self, targets) -> list[str]:
         """Names the variables that the targets may write; of the model's, says that they left their checkpoint."""

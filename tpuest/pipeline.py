@@ -78,7 +78,11 @@ class InputCall:
             else:
                 scope.enter_context(tf.device("/device:CPU:0"))
             return signatures.call_input_fn(
-                self.input_fn, params=params, mode=self.mode, config=copy.deepcopy(self.config)
+                self.input_fn,
+                params=params,
+                mode=self.mode,
+                config=copy.deepcopy(self.config),
+                input_context=self.topology.input_context,
             )
 
     def _device_of_host(self, host_id: int) -> str:
@@ -287,9 +291,16 @@ class _Reader:
 
 
 def _host_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
-    """One batch for the one replica, of whatever size."""
+    """Batches of whatever size: one for each replica at each step."""
     ((features, labels),) = batches
     (reader,) = readers
+    num_replicas = call.topology.num_replicas
+
+    def read(read_variable):
+        if num_replicas == 1:
+            return [reader.dataset(read_variable)]
+        return [_whole_steps(reader.flat_dataset(read_variable), num_replicas)]
+
     return InputPipeline(
         features=features,
         labels=labels,
@@ -297,11 +308,17 @@ def _host_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         element_spec=_spec((features, labels)),
         is_reusable=is_reusable,
         topology=call.topology,
-        flatten=reader.flatten,
-        read=lambda read_variable: [reader.dataset(read_variable)],
+        flatten=reader.flatten if num_replicas == 1 else list,
+        read=read,
         core_batches=None,
         partial_batches=list,
     )
+
+
+def _whole_steps(dataset: tf.data.Dataset, num_replicas: int) -> tf.data.Dataset:
+    """Leaves out the last batches if they are too few for all replicas, as the original does."""
+    steps = dataset.window(num_replicas, drop_remainder=True)
+    return steps.flat_map(lambda *tensors: tf.data.Dataset.zip(tensors))
 
 
 def _spec(structure):

@@ -19,7 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import _tf, errors, metrics, signatures
+from tpuest import _tf, errors, metrics, mirroring, signatures
 from tpuest.compat import trace
 from tpuest.cross_replica import CROSS_REPLICA_SUM
 from tpuest.deployment import InputDeployment
@@ -129,7 +129,8 @@ class ModelCall:
         if self.passes_batch_size:
             self._add_reserved(params)
         num_shards = self.topology.num_replicas if self.topology.on_cores else None
-        with trace.model_fn_scope(num_shards):
+        num_mirrored = self.topology.num_replicas if self.topology.is_mirrored else 1
+        with trace.model_fn_scope(num_shards), mirroring.optimizers_sum_gradients(num_mirrored):
             return signatures.call_model_fn(
                 self.model_fn,
                 features=_with_hidden_padding(pipeline, self.mode),
@@ -233,14 +234,14 @@ class _Host:
     """Builds the host's part: on placeholders on cores, on the model's own tensors elsewhere."""
 
     def __init__(self, topology: Topology, is_broadcast: bool, pipeline: InputPipeline):
-        self._topology = topology
+        self.topology = topology
         self._is_broadcast = is_broadcast
         self._batch = pipeline.inputs()
         self.inputs: list[HostInput] = []
 
     def gather(self, structure: Any) -> Any:
         """Gives what the host sees of nested tensors of one core."""
-        if not self._topology.on_cores or structure is None:
+        if not self.topology.on_cores or structure is None:
             return structure
         return tf.nest.map_structure(self._gather_one, structure)
 
@@ -260,7 +261,7 @@ class _Host:
         graph = tf.compat.v1.get_default_graph()
         num_before = len(graph.get_operations())
         yield
-        if not self._topology.on_cores:
+        if not self.topology.on_cores:
             return
         operations = graph.get_operations()
         of_cores = {tensor.op.name for tensor in self._batch}
@@ -302,6 +303,8 @@ def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
             scaffold = spec.scaffold_fn()
     is_prediction = spec.mode == ModeKeys.PREDICT
     loss = host.gather(spec.loss)
+    if host.topology.is_mirrored and spec.mode == ModeKeys.TRAIN:
+        loss = mirroring.reported_loss(loss, host.topology.num_replicas)
     return {
         "loss": loss,
         "predictions": host.gather(spec.predictions) if is_prediction else None,
@@ -385,5 +388,8 @@ def _check_gradients_are_summed(program: Program) -> None:
         nodes[name].op == CROSS_REPLICA_SUM for name in program.source.closure([program.train_op])
     ):
         return
-    if not program.source.functions_with(CROSS_REPLICA_SUM):
-        raise errors.missing_cross_shard_optimizer(program.topology.num_replicas)
+    if program.source.functions_with(CROSS_REPLICA_SUM):
+        return
+    if program.topology.is_mirrored:
+        raise errors.unsummed_gradients()
+    raise errors.missing_cross_shard_optimizer(program.topology.num_replicas)

@@ -33,6 +33,7 @@ class Topology:
       is_tpu: whether the cores are a TPU's.
       cores_per_replica: cores that share one copy of the model; `None` without model parallelism.
       system: what is known of the cores; `None` without them.
+      is_mirrored: whether replicas are a `tf.distribute` strategy's: optimizers sum gradients over them by themselves.
     """
 
     strategy: tf.distribute.Strategy | None
@@ -44,6 +45,12 @@ class Topology:
     is_tpu: bool
     cores_per_replica: int | None = None
     system: TPUSystem | None = dataclasses.field(default=None, compare=False)
+    is_mirrored: bool = False
+
+    @property
+    def input_context(self) -> tf.distribute.InputContext | None:
+        """What an `input_fn` may ask for under a `tf.distribute` strategy."""
+        return tf.distribute.InputContext(1, 0, self.num_replicas) if self.is_mirrored else None
 
     @property
     def replicas_per_host(self) -> int:
@@ -179,20 +186,22 @@ def cores_to_simulate() -> int:
 
 
 def find_topology(config: Any, use_tpu: bool, mode: str = ModeKeys.TRAIN) -> Topology:
-    """Finds what the configuration asks for: a TPU, simulated cores, or this machine's CPU or GPU.
+    """Finds what the configuration asks for: a TPU, simulated cores, a strategy, or this machine's CPU or GPU.
 
     Args:
       config: the estimator's `RunConfig`.
       use_tpu: whether to run on TPU cores.
-      mode: a `ModeKeys`: evaluation may have a TPU of its own.
+      mode: a `ModeKeys`: evaluation may have a TPU or a strategy of its own.
 
     Raises:
       RuntimeError: there is no TPU, and no simulation.
       ValueError: `TPUConfig` disagrees with the cores.
+      UnsupportedError: the configuration asks for other workers, or for a strategy that isn't carried.
     """
     if not use_tpu:
         _check_is_alone(config)
-        return _host_topology()
+        strategy = _strategy_of(config, mode)
+        return _host_topology() if strategy is None else _strategy_topology(strategy)
     fabricated = tpu_system.fabricated_system(config, mode)
     if fabricated is not None:
         return _fabricated_topology(fabricated, config.tpu_config)
@@ -209,18 +218,50 @@ def _check_is_alone(config: Any) -> None:
     """Refuses what would otherwise train as if alone, each process into the same directory.
 
     Raises:
-      UnsupportedError: the configuration asks for several workers or a distribution strategy.
+      UnsupportedError: the configuration asks for several workers.
     """
-    if config.train_distribute is not None or config.eval_distribute is not None:
-        raise errors.UnsupportedError(
-            "RunConfig(train_distribute=..., eval_distribute=...)",
-            "Leave them out to run on one CPU or GPU, or use TPUEstimator(use_tpu=True).",
-        )
     if config.num_worker_replicas > 1 or config.num_ps_replicas > 0:
         raise errors.UnsupportedError(
             "TF_CONFIG with several workers or parameter servers",
             "Unset TF_CONFIG, or start one process only.",
         )
+
+
+def _strategy_of(config: Any, mode: str) -> tf.distribute.Strategy | None:
+    """Gives the strategy of a mode; prediction has none, as in the original."""
+    if mode == ModeKeys.TRAIN:
+        return config.train_distribute
+    return config.eval_distribute if mode == ModeKeys.EVAL else None
+
+
+@functools.cache
+def _strategy_topology(strategy: tf.distribute.Strategy) -> Topology:
+    """Describes the devices of this machine that a strategy mirrors the model on."""
+    is_known = isinstance(
+        strategy,
+        (
+            tf.distribute.MirroredStrategy,
+            tf.compat.v1.distribute.MirroredStrategy,
+            tf.distribute.OneDeviceStrategy,
+            tf.compat.v1.distribute.OneDeviceStrategy,
+        ),
+    )
+    if not is_known:
+        raise errors.UnsupportedError(
+            f"RunConfig(train_distribute=..., eval_distribute=...) with {type(strategy).__name__}",
+            "Use tf.distribute.MirroredStrategy for the GPUs of one machine, TPUEstimator for a TPU.",
+        )
+    devices = tuple(strategy.extended.worker_devices)
+    return Topology(
+        strategy=strategy,
+        devices=devices,
+        num_hosts=1,
+        num_cores=1,
+        num_replicas=len(devices),
+        on_cores=False,
+        is_tpu=False,
+        is_mirrored=len(devices) > 1,
+    )
 
 
 def _is_one_core(tpu_config: Any) -> bool:

@@ -68,6 +68,10 @@ class ReplicaVariables:
         copies = self._copies[name]
         return copies[replica_id if len(copies) > 1 else 0].handle
 
+    def has_value(self, name):
+        """Says whether every replica's copy has one."""
+        return all(bool(_tf.is_initialized(copy.handle)) for copy in self._copies[name])
+
     def value(self, name):
         """Reads replica 0's copy as a numpy array."""
         return self._copies[name][0].numpy()
@@ -81,8 +85,24 @@ class ReplicaVariables:
                     copy.assign(value)
         self.checkpoint = None
 
-    def share_first(self, names):
-        """Gives every replica the value of replica 0."""
+    def combine(self, parts):
+        """Puts together variables of which each replica holds a part, so that the first one's copy can be read.
+
+        Adding to the copies goes on as before: a mean is every replica's, of a sum the others keep nothing.
+
+        Args:
+          parts: name to whether it is the mean of the parts; else it is their sum.
+        """
+        for name, is_mean in parts.items():
+            first, *others = self._copies[name]
+            with tf.device(first.device):
+                total = tf.add_n([copy.read_value() for copy in (first, *others)])
+                first.assign(total / (len(others) + 1) if is_mean else total)
+            for other in others:
+                other.assign(first.read_value() if is_mean else tf.zeros_like(total))
+
+    def share_first(self, names, sums=()):
+        """Gives every replica the value of replica 0; of the `sums` of parts, nothing."""
         if self.topology.num_replicas == 1:
             return
         for name in set(names) - self._of_host:

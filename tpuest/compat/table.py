@@ -574,7 +574,7 @@ ROWS: dict[str, dict[str, str]] = {
         ),
         "CollectiveAllReduceStrategy": f"{V1}:distribute.experimental.MultiWorkerMirroredStrategy",
         "CrossDeviceOps": f"{V1}:distribute.CrossDeviceOps",
-        "DistributeConfig": Advice("Pass RunConfig(train_distribute=..., eval_distribute=...)."),
+        "DistributeConfig": "tensorflow.python.distribute.distribute_config:DistributeConfig",
         "DistributionStrategy": f"{V1}:distribute.Strategy",
         "ParameterServerStrategy": f"{V1}:distribute.experimental.ParameterServerStrategy",
         "TPUStrategy": f"{V1}:distribute.experimental.TPUStrategy",
