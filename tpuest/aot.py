@@ -90,7 +90,7 @@ class CompiledStep:
 
 
 class CompilerRefusedError(RuntimeError):
-    """The TPU compiler refused the step: an operation it lacks, or too little memory."""
+    """A compiler, XLA on the CPU or that of the TPU, refused the step: an operation it lacks, or too little memory."""
 
 
 def targets_of_step(program: Program) -> list:
@@ -138,7 +138,7 @@ def lower_step(
       given: names of further tensors of the graph that are inputs instead of being computed, and their specs.
 
     Raises:
-      tf.errors.OpError: XLA has no such operation, or needs a constant where there is none; the message names the
+      CompilerRefusedError: XLA has no such operation, or needs a constant where there is none; the message names the
         operation.
     """
     compiled = CompiledProgram(program, SharedZeros())
@@ -155,7 +155,11 @@ def lower_step(
     batch = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in program.inputs]
     with _tf.eager_mode():
         lower = replica_step.experimental_get_compiler_ir(*batch, *given.values())
-        return LoweredStep(lower(stage="hlo_serialized"), program.topology.num_replicas)
+        try:
+            hlo = lower(stage="hlo_serialized")
+        except (ValueError, tf.errors.OpError) as error:
+            raise CompilerRefusedError(str(error)) from error
+    return LoweredStep(hlo, program.topology.num_replicas)
 
 
 def compile_step(step: LoweredStep, tpu: PlannedTPU, is_exact: bool = False) -> CompiledStep:
@@ -217,7 +221,7 @@ def _communicate(meeting: Meeting) -> Outcome:
     attributes = meeting.node.attr
     count, axis = attributes["split_count"].i, attributes["split_dimension"].i
     members = {int(member): group for group in groups for member in group}
-    group = tf.gather([members[i] for i in range(num_replicas)], own_id)
+    group = tf.gather(np.array([members[i] for i in range(num_replicas)]), own_id)
     pieces = tf.stack(tf.split(tf.gather(of_all, group), count, axis + 1))
     position = tf.argmax(tf.cast(tf.equal(group, own_id), tf.int32), output_type=tf.int32)
     own = tf.unstack(tf.gather(pieces, position))

@@ -111,6 +111,7 @@ class CheckReport:
       is_lowered: whether XLA lowered the step.
       memory: known without compiling; `None` if `model_fn` wasn't called.
       compiled: the TPU compiler's figures (`aot.CompiledStep`); `None` if it refused or didn't run.
+      required_bytes: of temporaries that the TPU compiler found no memory for, 0 if it didn't say so.
       compiler: its name and version; `None` if the packages of the `check` extra are missing.
       is_exact: whether the compiler took its time, as on a TPU.
       large_tensors: the step's largest values.
@@ -128,6 +129,7 @@ class CheckReport:
     is_lowered: bool = False
     memory: Memory | None = None
     compiled: object = None
+    required_bytes: float = 0
     compiler: str | None = None
     is_exact: bool = False
     large_tensors: tuple[LargeTensor, ...] = ()
@@ -214,8 +216,10 @@ class CheckReport:
             parts = f"arguments {arguments}, outputs beside them {others}, program {program}"
             yield "HBM, in all", f"about {_gib(compiled.hbm_bytes)} of {_gib(hbm)} GiB ({parts})"
         elif self.memory is not None:
-            known = _size(self.memory.total_bytes)
-            yield "HBM, in all", f"more than {known} of {_gib(hbm)} GiB: temporaries are not known"
+            asked = f"{_gib(self.required_bytes)} GiB, says the compiler"
+            yield "HBM, temporaries", asked if self.required_bytes else "not known"
+            known = _size(self.memory.total_bytes + self.required_bytes)
+            yield "HBM, in all", f"more than {known} of {_gib(hbm)} GiB"
 
     def _time_figures(self) -> Iterator[tuple[str, str]]:
         compiled, generation = self.compiled, self.tpu.generation

@@ -131,6 +131,7 @@ class _StepCheck:
         self._findings: list[Finding] = []
         # What stands for the results of operations that don't compile, so that the others are tried too.
         self._given: dict[str, tf.TensorSpec] = {}
+        self._required_bytes = 0.0
 
     def run(self) -> CheckReport:
         num_replicas, num_sums = self._trace()
@@ -155,6 +156,7 @@ class _StepCheck:
             is_lowered=step is not None,
             memory=memory,
             compiled=compiled,
+            required_bytes=self._required_bytes,
             compiler=compiler,
             is_exact=self._is_exact,
             large_tensors=tuple(check_scan.large_tensors(self._located)),
@@ -186,7 +188,7 @@ class _StepCheck:
         for _ in range(_MOST_REFUSALS_BY_XLA):
             try:
                 return aot.lower_step(self._program, self._targets, self._given)
-            except (ValueError, tf.errors.OpError) as error:
+            except aot.CompilerRefusedError as error:
                 if not self._note_refusal(str(error)):
                     return None
         return None
@@ -199,6 +201,7 @@ class _StepCheck:
                 return None if self._findings else compiled
             except aot.CompilerRefusedError as error:
                 if _OUT_OF_MEMORY in str(error):
+                    self._required_bytes = _required_bytes(str(error))
                     self._note_lack_of_memory(check_advice.SMALLER, _first_line(str(error)))
                     return None
                 if not self._note_refusal(str(error)):
@@ -336,6 +339,12 @@ def _memory_of(program: Program, located: list[check_scan.Located]) -> Memory:
             sizes[operation.name in trainable] += num_elements * operation.get_attr("dtype").size
     batch = sum(t.shape.num_elements() * t.dtype.size for t in program.inputs)
     return Memory(sizes[True], sizes[False], batch)
+
+
+def _required_bytes(message: str) -> float:
+    """Reads how much memory the compiler found missing; 0 if it doesn't say."""
+    found = re.search(r"HLO temporaries \(([\d.]+)([KMGT])\)", message)
+    return float(found[1]) * 2 ** {"K": 10, "M": 20, "G": 30, "T": 40}[found[2]] if found else 0.0
 
 
 def _first_line(message: str) -> str:

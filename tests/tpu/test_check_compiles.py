@@ -50,6 +50,7 @@ def test_a_step_that_needs_too_much_memory_is_named_by_its_largest_value():
     assert (finding.kind, finding.name) == (Kind.TOO_LARGE, "MatMul")
     assert finding.origin.line == case.line
     assert "exceeds available HBM (15.75G)" in finding.detail
+    assert "HBM, temporaries      128.00 GiB, says the compiler" in str(report)
     assert report.verdict == "does not fit on v5e:1x1 (15.75 GiB a core)"
 
 

@@ -1,13 +1,16 @@
 """`tpuest.check` without a TPU's compiler: traced, scanned, lowered by XLA; each fault is named with its line."""
 
 import broken
+import numpy as np
 import pytest
 import tensorflow as tf
 import traced as tracing
 from broken import BROKEN
+from tensorflow.python.tpu.ops import tpu_ops
 
 import tpuest
 from tpuest import checking
+from tpuest.compat import tpu
 from tpuest.planned_tpu import parse_tpu
 from tpuest.spec import ModeKeys
 
@@ -64,7 +67,7 @@ def test_a_good_step_is_traced_under_the_true_strategy_and_lowered(topology):
 
 def test_without_the_compiler_the_report_says_what_it_does_not_see():
     text = str(check(broken.nothing))
-    assert "temporaries are not known" in text
+    assert "HBM, temporaries      not known" in text
     assert "pip install 'tpuest[check]'" in text
     assert "will run" not in text
 
@@ -78,6 +81,34 @@ def test_all_faults_are_named_at_once():
 
     report = check(several)
     assert sorted(f.op_types[0] for f in report.findings) == ["Fill", "MatrixDeterminant", "Range"]
+
+
+def exchanged(x):
+    return tpu_ops.all_to_all(x, 0, 0, 8)
+
+
+def moved_on(x):
+    return tpu_ops.collective_permute(x, [[i, (i + 1) % 8] for i in range(8)])
+
+
+def summed_in_a_branch(x):
+    total = tpu_ops.cross_replica_sum(tf.reduce_sum(x))
+    return tf.cond(total > 0, lambda: tpu_ops.cross_replica_sum(x), lambda: x)
+
+
+@pytest.mark.parametrize("together", [exchanged, moved_on, summed_in_a_branch])
+def test_what_cores_do_together_is_lowered(together):
+    report = check(lambda features: tf.reduce_sum(together(features["x"])), topology="v5e:2x4")
+    assert report.ok and not report.findings
+
+
+def test_what_a_program_leaves_to_the_host_is_not_a_fault():
+    def sine(x):
+        return tf.ensure_shape(v1.py_func(np.sin, [x], tf.float32), x.shape)
+
+    report = check(lambda f: tf.reduce_sum(tpu.outside_compilation(sine, f["x"])))
+    assert report.ok and report.num_outside >= 1
+    assert "left to the host" in str(report)
 
 
 def test_the_table_gives_name_type_line_and_what_to_use():

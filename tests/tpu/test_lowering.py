@@ -1,9 +1,10 @@
-"""XLA lowers every conformance program's core part to HLO, by TensorFlow's CPU package alone."""
+"""XLA lowers every conformance program's core part to HLO, by TensorFlow's CPU package alone; no check objects."""
 
 import pytest
 import traced as tracing
 from programs import PROGRAMS
 
+from tpuest import aot, check_scan
 from tpuest.spec import ModeKeys
 
 NUM_CORES = 8
@@ -11,7 +12,10 @@ NUM_CORES = 8
 
 def lower(name, mode):
     estimator = tracing.conformance_estimator(name, tracing.fake_topology(NUM_CORES))
-    return tracing.lower(estimator, mode, tracing.input_fn_of(name, mode))[1]
+    program, step = tracing.lower(estimator, mode, tracing.input_fn_of(name, mode))
+    on_cores = check_scan.operations_on_cores(program, aot.targets_on_cores(program))
+    assert not check_scan.find_misplaced(on_cores)
+    return step
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -10,9 +10,12 @@ import pytest
 import tensorflow as tf
 import traced as tracing
 from programs import PROGRAMS
+from tensorflow.python.tpu.ops import tpu_ops
 from traced import count
 
+import tpuest
 from tpuest import _tf, aot, checkpoint, session, topology
+from tpuest.compat import tpu
 from tpuest.planned_strategy import planned_strategy
 from tpuest.spec import ModeKeys
 from tpuest.variables import ReplicaVariables
@@ -25,6 +28,10 @@ ON_ONE_CORE = ("cnn_batch_norm", "control_flow", "host_call")
 CASES = [
     *((name, mode, NUM_CORES) for name in PROGRAMS for mode in MODES),
     *((name, mode, 1) for name in ON_ONE_CORE for mode in MODES),
+    # Two hosts of eight cores each: what is inside must not depend on who feeds it.
+    *((name, ModeKeys.TRAIN, 2 * NUM_CORES) for name in ON_ONE_CORE),
+    ("cnn_batch_norm", ModeKeys.EVAL, 2 * NUM_CORES),
+    ("cnn_batch_norm", ModeKeys.PREDICT, 2 * NUM_CORES),
 ]
 # What strategy.run itself puts inside, besides the model.
 OF_THE_STRATEGY = ("Identity", "NoOp", "TPUReplicateMetadata")
@@ -47,7 +54,8 @@ ONLY_ON_HOSTS = {
 
 def fabricated(name, num_cores=NUM_CORES):
     """Gives the conformance program's estimator on fabricated cores."""
-    return tracing.conformance_estimator(name, tracing.fake_topology(num_cores))
+    num_hosts = max(1, num_cores // NUM_CORES)
+    return tracing.conformance_estimator(name, tracing.fake_topology(num_cores, num_hosts))
 
 
 @functools.cache
@@ -260,6 +268,37 @@ def _producers(operation):
                 found.add(op)
                 pending.append(op)
     return found
+
+
+def model_of_tpu_names(features, labels, mode):
+    """Exchanges with other cores, and leaves a part to the host."""
+    passed = tpu_ops.collective_permute(tpu_ops.all_to_all(features, 0, 0, 8), [[0, 1]])
+    on_host = lambda x: tf.ensure_shape(
+        tf.compat.v1.py_func(np.sin, [x], tf.float32), x.shape, name="checked"
+    )
+    return tpuest.TPUEstimatorSpec(
+        mode, predictions={"y": tpu.outside_compilation(on_host, passed)}
+    )
+
+
+def test_exchanges_and_parts_left_to_the_host_stay_inside_as_a_tpu_wants_them():
+    def input_fn(params):
+        return tf.data.Dataset.from_tensors(tf.ones([64, 4]))
+
+    estimator = tracing.make_estimator_class(tracing.fake_topology(NUM_CORES))(
+        model_of_tpu_names,
+        config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY),
+        train_batch_size=64,
+        predict_batch_size=64,
+    )
+    traced = tracing.trace(estimator, ModeKeys.PREDICT, input_fn)["step"]
+    assert (
+        count(traced.inside_nodes, "AllToAll")
+        == count(traced.inside_nodes, "CollectivePermute")
+        == 1
+    )
+    left = [op for op in traced.inside if _tf.OUTSIDE_COMPILATION in op.node_def.attr]
+    assert {op.type for op in left} == {"PyFunc", "EnsureShape"}
 
 
 @pytest.mark.parametrize("num_cores", [1, NUM_CORES])
