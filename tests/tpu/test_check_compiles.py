@@ -40,7 +40,7 @@ def test_a_good_step_is_accepted_by_libtpu(topology, name, num_cores):
     assert report.ok
     assert report.verdict.startswith(f"accepted by libtpu 0.0.42.1 for {name}, about 0.01 of ")
     assert report.compiled.flops > 0
-    assert (report.compiled.num_all_reduces > 0) == (num_cores > 1)
+    assert report.compiled.num_all_reduces > 0
 
 
 def test_a_step_that_needs_too_much_memory_is_named_by_its_largest_value():
