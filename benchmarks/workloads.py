@@ -40,8 +40,8 @@ class Workload:
         return features, random.randint(0, self.num_classes, size).astype(np.int32)
 
 
-TINY_MLP = Workload("tiny MLP", 32, 4000, 1500, (16,), (), (32, 32))
-SMALL_CNN = Workload("small CNN", 32, 300, 300, (16, 16, 1), (8, 16), (32,))
+TINY_MLP = Workload("tiny MLP", 32, 20_000, 3000, (16,), (), (32, 32))
+SMALL_CNN = Workload("small CNN", 32, 2000, 1000, (16, 16, 1), (8, 16), (32,))
 WORKLOADS = {"tiny_mlp": TINY_MLP, "small_cnn": SMALL_CNN}
 
 

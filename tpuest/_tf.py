@@ -199,9 +199,32 @@ def without_autotuning(dataset):
 
 
 def save_checkpoint(saver_hook, session, global_step):
-    """Makes a CheckpointSaverHook save now: what it does when its session is new, without writing the graph."""
-    saver_hook._save(session, global_step)
+    """Makes a CheckpointSaverHook save now, without writing the graph; says whether a listener wants to stop."""
     saver_hook._timer.update_last_triggered_step(global_step)
+    return saver_hook._save(session, global_step)
+
+
+def checkpoint_is_due(saver_hook, global_step):
+    """Says whether a CheckpointSaverHook's steps or seconds are over; they are counted in it."""
+    return saver_hook._timer.should_trigger_for_step(global_step)
+
+
+def call_flat(function, *arguments):
+    """Calls a concrete function without binding its arguments to names: that takes longer than a small step.
+
+    Args:
+      function: of positional tensors and iterators only.
+      arguments: of the types that it was traced with.
+    """
+    tensors = tf.nest.flatten(arguments, expand_composites=True)
+    return function._call_flat(tensors, function.captured_inputs)
+
+
+def repeated_call(function, *arguments):
+    """Gives a function that does what `call_flat` does, for the same arguments every time; its outputs are flat."""
+    tensors = tf.nest.flatten(arguments, expand_composites=True) + list(function.captured_inputs)
+    call = function._inference_function.call_flat
+    return lambda: call(*tensors)
 
 
 def register_functions(library):

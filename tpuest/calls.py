@@ -62,10 +62,13 @@ class Run:
 class _SessionCreator(tf.compat.v1.train.SessionCreator):
     """Makes the session, at the start and again after a worker was lost."""
 
-    def __init__(self, run: Run, every_step: Sequence = (), host_every: int = 1):
+    def __init__(
+        self, run: Run, every_step: Sequence = (), host_every: int = 1, prefers_loop: bool = False
+    ):
         self._run = run
         self._every_step = every_step
         self._host_every = host_every
+        self._prefers_loop = prefers_loop
         self.session: ReplicaSession | None = None
 
     def create_session(self) -> ReplicaSession:
@@ -75,7 +78,7 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
         scaffold.finalize()
         run.compiled.ensure_variables()
         self.session = ReplicaSession(
-            run.compiled, run.pipeline, self._host_every, run.partial_step
+            run.compiled, run.pipeline, self._host_every, run.partial_step, self._prefers_loop
         )
         self.session.always_run(self._every_step)
         if run.model_dir is not None:
@@ -119,7 +122,7 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
       The last step's loss, `None` if there was no step.
     """
     program = run.compiled.program
-    creator = _SessionCreator(run, program.host_ops, host_every)
+    creator = _SessionCreator(run, program.host_ops, host_every, _may_skip_steps(run))
     marker = program.graph.get_operation_by_name(STEP_MARKER)
     pace, loss = _Pace(), None
     with tf.compat.v1.train.MonitoredSession(creator, run.hooks) as monitored:
@@ -156,7 +159,7 @@ def evaluate(run: Run, steps: int | None) -> dict[str, Any]:
     program = run.compiled.program
     marker = program.graph.get_operation_by_name(STEP_MARKER)
     final = tf.compat.v1.train.FinalOpsHook(program.eval_values)
-    creator = _SessionCreator(run, program.host_ops)
+    creator = _SessionCreator(run, program.host_ops, prefers_loop=_may_skip_steps(run))
     pace = _Pace()
     with tf.compat.v1.train.MonitoredSession(creator, (*run.hooks, final)) as monitored:
         while not monitored.should_stop() and (steps is None or creator.session.steps_done < steps):
@@ -191,8 +194,8 @@ def predict(run: Run, predictions: Any) -> Iterator[Any]:
     creator = _SessionCreator(run, program.host_ops)
     with trace.graph_scope(program.graph):
         monitored = tf.compat.v1.train.MonitoredSession(creator, run.hooks)
-    fetch = _fetcher(run, creator, monitored, [*flat, *mask])
     with _Closing(monitored, program.graph):
+        fetch = _fetcher(run, creator, monitored, [*flat, *mask])
         while not monitored.should_stop():
             *values, last = fetch()
             values = _without_padding(values, last) if mask else [*values, last]
@@ -203,8 +206,8 @@ def _fetcher(
     run: Run, creator: _SessionCreator, monitored: Any, tensors: list
 ) -> Callable[[], list]:
     """Gives a function that fetches the next batch's tensors; around the hooks if none wants to see the batch."""
-    if all(hasattr(hook, "steps_until_due") for hook in run.hooks):
-        return lambda: creator.session.step(tensors)
+    if _may_skip_steps(run):
+        return creator.session.fetcher(tensors)
     graph = run.compiled.program.graph
     marker = graph.get_operation_by_name(STEP_MARKER)
 
@@ -213,6 +216,11 @@ def _fetcher(
             return monitored.run([tensors, marker])[0]
 
     return fetch
+
+
+def _may_skip_steps(run: Run) -> bool:
+    """Says whether no hook wants to see every step."""
+    return all(hasattr(hook, "steps_until_due") for hook in run.hooks)
 
 
 class _Closing:

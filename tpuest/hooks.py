@@ -155,20 +155,26 @@ class SpeedLogger(SessionRunHook):
         batch_size: int | None,
         output_dir: str | None,
         every_steps: int | None,
-        every_seconds: float | None = None,
+        every_seconds: float | None,
+        on_cores: bool,
     ):
         self._batch_size = batch_size
         self._output_dir = output_dir
         self._due = _Periodic(every_steps, every_seconds)
+        self._on_cores = on_cores
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        self._due.timer.update_last_triggered_step(session.global_step())
+        # Elsewhere time counts from the end of the first step, as the loss's log does: both then want the same steps.
+        if self._on_cores:
+            self._due.timer.update_last_triggered_step(session.global_step())
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         step = run_context.session.global_step()
         if not self._due.timer.should_trigger_for_step(step):
             return
         seconds, steps = self._due.timer.update_last_triggered_step(step)
+        if seconds is None:
+            return
         speeds = {"global_step/sec": steps / seconds}
         if self._batch_size is not None:
             speeds["examples/sec"] = self._batch_size * steps / seconds
@@ -257,6 +263,16 @@ class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
         else:
             super().after_create_session(session, coord)
             written.append(self._graph_path)
+
+    def before_run(self, run_context: Any) -> None:
+        """Fetches nothing: the session knows the global step, which TF's hook would compute at every step."""
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        step = run_context.session.global_step()
+        if _tf.checkpoint_is_due(self, step) and _tf.save_checkpoint(
+            self, run_context.session, step
+        ):
+            run_context.request_stop()
 
     def steps_until_due(self, global_step: int) -> int | None:
         return self._progress.steps_left(global_step)
@@ -364,11 +380,9 @@ def progress_hooks(program: Any, config: Any, log_period: LogPeriod) -> list[Any
     made: list[Any] = []
     if log_period.steps or log_period.seconds:
         directory = config.model_dir if config.save_summary_steps else None
-        made.append(
-            SpeedLogger(log_period.batch_size, directory, log_period.steps, log_period.seconds)
-        )
-        on_cores = program.topology.on_cores
-        made.append(LossLogger(program.loss, log_period.steps, log_period.seconds, on_cores))
+        period = (log_period.steps, log_period.seconds, program.topology.on_cores)
+        made.append(SpeedLogger(log_period.batch_size, directory, *period))
+        made.append(LossLogger(program.loss, *period))
     if config.save_summary_steps:
         made.append(SummarySaver(config.model_dir, config.save_summary_steps, program.scaffold))
     return made

@@ -127,7 +127,7 @@ class CompiledProgram:
         key = ("host", tuple(t.name for t in targets), tuple(t.name for t in fed))
         if key not in self._functions:
             self._functions[key] = self._build_host(targets, fed)
-        values = self._functions[key](*_fed_values(feeds))
+        values = _tf.call_flat(self._functions[key], *_fed_values(feeds))
         written = self._note_written(targets)
         self.variables.share_first(written, self._sums())
         return values
@@ -148,10 +148,32 @@ class CompiledProgram:
         """
         step = self.build_step(pipeline, iterator, targets, [tensor for tensor, _ in feeds])
         self._note_written(targets)
-        more, on_replicas, on_host = step(iterator, *_fed_values(feeds))
+        more, on_replicas, on_host = _tf.call_flat(step, iterator, *_fed_values(feeds))
         if not bool(more):
             return None
         return self._in_order(targets, self.sort(targets), on_replicas, on_host)
+
+    def repeated_step(
+        self, pipeline: InputPipeline, iterator: Any, targets: Sequence[tf.Tensor]
+    ) -> Callable[[], list[tf.Tensor] | None]:
+        """Gives what `run_step` does for these targets as a function: all but the step itself is done once, here.
+
+        Args:
+          pipeline: whose batches `iterator` gives.
+          iterator: from `pipeline.make_iterator`.
+          targets: tensors that the replicas compute, or the host on what they computed.
+        """
+        call = _tf.repeated_call(self.build_step(pipeline, iterator, targets), iterator)
+        fetches = self.sort(targets)
+        computed = [t.name for t in (*fetches.on_replicas, *fetches.on_host)]
+        order = [computed.index(target.name) for target in targets]
+        self._note_written(targets)
+
+        def run() -> list[tf.Tensor] | None:
+            more, *values = call()
+            return [values[index] for index in order] if more else None
+
+        return run
 
     def build_step(
         self, pipeline: InputPipeline, iterator: Any, targets: Sequence, fed: Sequence = ()
@@ -242,8 +264,8 @@ class CompiledProgram:
         fed = [tensor for tensor, _ in feeds]
         loop = self.build_loop(pipeline, iterator, targets, host_every, fed)
         self._note_written(targets)
-        done, more, on_replicas, on_host = loop(
-            iterator, tf.constant(num_steps), *_fed_values(feeds)
+        done, more, on_replicas, on_host = _tf.call_flat(
+            loop, iterator, tf.constant(num_steps), *_fed_values(feeds)
         )
         if not int(done):
             return 0, bool(more), []
@@ -501,34 +523,25 @@ class _Loop:
         replicas, host = _zeros(self._fetches)
         every = self._host_every
 
-        def proceed(i, more, is_number, *_):
-            return (i < num_steps) & more & is_number
+        def proceed(i, element, is_number, *_):
+            return (i < num_steps) & element.has_value() & is_number
 
-        def advance(i, more, is_number, replicas, host):
-            element = iterator.get_next_as_optional()
+        def advance(i, element, is_number, replicas, host):
+            runs_host_call = None if every == 1 else tf.equal(i % every, 0)
+            computed = self._compiled._step(
+                self._pipeline, element.get_value(), self._fetches, runs_host_call
+            )
+            # Beside the step: another thread fetches, and waiting for it was a tenth of a small model's time.
+            following = tf.cond(
+                i + 1 < num_steps, iterator.get_next_as_optional, lambda: element
+            )
+            return i + 1, following, self._is_number(*computed), *map(_tensors, computed)
 
-            def step():
-                runs_host_call = None if every == 1 else tf.equal(i % every, 0)
-                computed = self._compiled._step(
-                    self._pipeline, element.get_value(), self._fetches, runs_host_call
-                )
-                return (
-                    i + 1,
-                    tf.constant(True),
-                    self._is_number(*computed),
-                    *map(_tensors, computed),
-                )
-
-            def stop():
-                return i, tf.constant(False), is_number, replicas, host
-
-            return tf.cond(element.has_value(), step, stop)
-
-        start = (tf.constant(0), tf.constant(True), tf.constant(True), replicas, host)
-        done, more, _, replicas, host = tf.while_loop(
+        start = (tf.constant(0), iterator.get_next_as_optional(), tf.constant(True), replicas, host)
+        done, element, _, replicas, host = tf.while_loop(
             proceed, advance, start, parallel_iterations=1
         )
-        return done, more, replicas, host
+        return done, element.has_value(), replicas, host
 
     def _is_number(self, on_replicas, on_host):
         """Says whether the loss is still one: training must stop at the step where it isn't."""

@@ -33,11 +33,12 @@ def examples(batch: Any) -> Iterator[Any]:
     if not isinstance(batch, dict):
         yield from batch
         return
-    for index in range(_batch_length(batch)):
-        yield {key: value[index] for key, value in batch.items()}
+    _check_lengths(batch)
+    for values in zip(*batch.values()):
+        yield dict(zip(batch, values))
 
 
-def _batch_length(batch: dict[str, Any]) -> int:
+def _check_lengths(batch: dict[str, Any]) -> None:
     length = None
     for key, value in batch.items():
         length = len(value) if length is None else length
@@ -45,4 +46,3 @@ def _batch_length(batch: dict[str, Any]) -> int:
             raise ValueError(
                 f"Batch length of predictions should be same. {key} has different batch length than others."
             )
-    return length or 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from tpuest.replica import STEP_MARKER
 from tpuest.variables import ReplicaVariables
 
 GLOBAL_STEP = tf.compat.v1.GraphKeys.GLOBAL_STEP
+# Who makes new names to fetch at every step must not fill the memory.
+_MOST_FETCH_HANDLERS = 64
 
 
 class ReplicaSession(_tf.SessionInterface):
@@ -43,6 +45,7 @@ class ReplicaSession(_tf.SessionInterface):
         pipeline: InputPipeline,
         host_every: int = 1,
         partial_step: PartialStep | None = None,
+        prefers_loop: bool = False,
     ):
         """Makes the session.
 
@@ -51,6 +54,7 @@ class ReplicaSession(_tf.SessionInterface):
           pipeline: feeds it.
           host_every: steps from one host call to the next.
           partial_step: runs the batches that the pipeline sets aside.
+          prefers_loop: whether a single step is run by the loop too: many steps will be, and one function is enough.
         """
         self._graph = compiled.program.graph
         self.num_steps = 1
@@ -62,8 +66,10 @@ class ReplicaSession(_tf.SessionInterface):
         self._is_exhausted = False
         self._every_step: tuple = ()
         self._partial_step = partial_step
+        self._prefers_loop = prefers_loop or compiled.program.topology.on_cores
         self._partial_batches: list = []
         self._global_step: int | None = None
+        self._fetch_handlers: dict = {}
 
     @property
     def graph(self) -> tf.Graph:
@@ -99,7 +105,7 @@ class ReplicaSession(_tf.SessionInterface):
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
         """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
-        handler = _tf.FetchHandler(self.graph, fetches, {})
+        handler = self._fetch_handler(fetches)
         tensors = [self._readable(tensor) for tensor in handler.fetches()]
         targets = [*tensors, *handler.targets()]
         with _tf.eager_mode(), _Explained(self.graph):
@@ -107,12 +113,32 @@ class ReplicaSession(_tf.SessionInterface):
         numpy = [None if value is None else value.numpy() for value in values[: len(tensors)]]
         return handler.build_results(self, numpy)
 
-    def step(self, tensors: Sequence[tf.Tensor]) -> list[np.ndarray]:
-        """Runs one marked step and fetches flat tensors: what `run` does, without its price for any structure."""
+    def _fetch_handler(self, fetches):
+        """Makes what takes nested fetches apart; loops ask for the same ones again and again."""
+        key = _identities(fetches)
+        if key not in self._fetch_handlers:
+            if len(self._fetch_handlers) >= _MOST_FETCH_HANDLERS:
+                self._fetch_handlers.clear()
+            # With the fetches: while they are alive, no other object has their identity.
+            self._fetch_handlers[key] = fetches, _tf.FetchHandler(self.graph, fetches, {})
+        return self._fetch_handlers[key][1]
+
+    def fetcher(self, tensors: Sequence[tf.Tensor]) -> Callable[[], list[np.ndarray]]:
+        """Gives a function that runs a marked step and fetches flat tensors: `run` without its price for any structure."""
+        if self._prefers_loop or self._every_step:
+            return lambda: self._fetch(self._run_steps_in_order, tensors)
+        with _tf.eager_mode(), _Explained(self.graph):
+            step = self._compiled.repeated_step(self._pipeline, self._started_iterator(), tensors)
+        return lambda: self._fetch(step)
+
+    def _fetch(self, step, *arguments):
         self._global_step = None
         with _tf.eager_mode(), _Explained(self.graph):
-            values = self._run_steps(tensors)
-            return [values[tensor.name].numpy() for tensor in tensors]
+            values = step(*arguments)
+            if values is None:
+                self._is_exhausted = True
+                raise _end_of_data()
+            return [value.numpy() for value in values]
 
     def make_callable(self, fetches, feed_list=None, accept_options=False):
         """Gives a function of the values of `feed_list`; see `tf.compat.v1.Session.make_callable`."""
@@ -176,13 +202,19 @@ class ReplicaSession(_tf.SessionInterface):
             )
         return self._run_partial_batch(wanted)
 
+    def _run_steps_in_order(self, tensors):
+        values = self._run_steps(tensors)
+        return [values[tensor.name] for tensor in tensors]
+
     def _run_full_steps(self, wanted, feeds):
-        loops = self.num_steps > 1 or self._compiled.program.topology.on_cores
-        if loops and self._compiled.can_loop(wanted):
+        if (self.num_steps > 1 or self._prefers_loop) and self._compiled.can_loop(wanted):
             return self._loop(wanted, self.num_steps, feeds)
         before = {}
         if self.num_steps > 1:
+            steps_expected = self.steps_done + self.num_steps - 1
             before = self._loop(self._without_values(wanted), self.num_steps - 1, feeds)
+            if self.steps_done < steps_expected:
+                return before  # The data ended or the loss is no number.
         if (self.num_steps - 1) % self._host_every:
             wanted = [t for t in wanted if t not in self._every_step]
         try:
@@ -241,6 +273,15 @@ class ReplicaSession(_tf.SessionInterface):
                 tensor = self.graph.as_graph_element(one, allow_operation=False)
                 feeds.append((tensor, np.asarray(given, dtype=tensor.dtype.as_numpy_dtype)))
         return feeds
+
+
+def _identities(fetches: Any) -> Any:
+    """Gives a key that is equal for the same objects in the same nest."""
+    if isinstance(fetches, dict):
+        return type(fetches), tuple((id(key), _identities(fetches[key])) for key in fetches)
+    if type(fetches) in (list, tuple):
+        return type(fetches), tuple(map(_identities, fetches))
+    return id(fetches)
 
 
 def _end_of_data() -> tf.errors.OutOfRangeError:
