@@ -532,9 +532,7 @@ class _Loop:
                 self._pipeline, element.get_value(), self._fetches, runs_host_call
             )
             # Beside the step: another thread fetches, and waiting for it was a tenth of a small model's time.
-            following = tf.cond(
-                i + 1 < num_steps, iterator.get_next_as_optional, lambda: element
-            )
+            following = tf.cond(i + 1 < num_steps, iterator.get_next_as_optional, lambda: element)
             return i + 1, following, self._is_number(*computed), *map(_tensors, computed)
 
         start = (tf.constant(0), iterator.get_next_as_optional(), tf.constant(True), replicas, host)
