@@ -138,3 +138,10 @@ def test_sentences_are_told_apart_far_better_than_by_chance(text):
 
 def test_every_sentence_is_predicted(text):
     assert "Predicted 900 sentences of 900; the first three:" in text
+
+
+def test_exported_classifier_reads_text_as_it_is(text):
+    """The exported model says of the first three sentences what `predict` says."""
+    (start,) = [i for i, line in enumerate(text) if line.endswith("takes the text itself and says:")]
+    assert text[start + 1 :] == text[start - 3 : start]
+    assert len(text[start + 1 :]) == 3

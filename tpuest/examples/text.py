@@ -4,8 +4,10 @@
 
 The sentences are from the documentation of Python, NumPy and TensorFlow on this machine. Cores hold
 numbers of static shapes only: so `input_fn` makes each sentence MAX_TOKENS ids, of hashed words.
+The trained model is exported with its tokenizer: clients send text as it is.
 """
 
+import os
 import tempfile
 
 import numpy as np
@@ -29,19 +31,19 @@ PADDING_ID = 0
 EMBEDDING_SIZE = 32
 
 
-def tokenize(sentence):
-    """Gives int32 `[MAX_TOKENS]` ids of `sentence`, a string."""
-    folded = tensorflow_text.case_fold_utf8([sentence])
+def tokenize(sentences):
+    """Gives int32 `[batch_size, MAX_TOKENS]` ids of `sentences`, strings `[batch_size]`."""
+    folded = tensorflow_text.case_fold_utf8(sentences)
     tokens = tensorflow_text.UnicodeScriptTokenizer().tokenize(folded)
     ids = 1 + tf.ragged.map_flat_values(tf.strings.to_hash_bucket_fast, tokens, NUM_IDS - 1)
     padded, _ = tensorflow_text.pad_model_inputs(ids, MAX_TOKENS, pad_value=PADDING_ID)
-    return tf.cast(padded[0], tf.int32)
+    return tf.cast(padded, tf.int32)
 
 
 def make_input_fn(sentences, labels, is_training):
     def input_fn(params):
         dataset = tf.data.Dataset.from_tensor_slices((np.array(sentences), np.int32(labels)))
-        dataset = dataset.map(lambda sentence, label: ({"ids": tokenize(sentence)}, label))
+        dataset = dataset.map(lambda sentence, label: ({"ids": tokenize([sentence])[0]}, label))
         if is_training:
             dataset = dataset.cache().shuffle(len(sentences), seed=1).repeat()
         return dataset.batch(params["batch_size"], drop_remainder=is_training)
@@ -78,6 +80,12 @@ def model_fn(features, labels, mode, params):
 
 def metric_fn(labels, logits):
     return {"accuracy": tf.metrics.accuracy(labels, tf.argmax(logits, axis=1))}
+
+
+def serving_input_receiver_fn():
+    sentences = tf.placeholder(tf.string, [None], name="sentences")
+    features = {"ids": tokenize(sentences)}
+    return tpuest.ServingInputReceiver(features, {"sentences": sentences})
 
 
 def make_estimator(model_dir):
@@ -119,6 +127,14 @@ def main(_):
     print(f"Predicted {len(predictions)} sentences of {len(test_sentences)}; the first three:")
     for sentence, prediction in zip(test_sentences[:3], predictions):
         print(f"  {SOURCES[np.argmax(prediction['probabilities'])]}: {sentence}")
+
+    export_dir = os.path.join(estimator.model_dir, "export")
+    path = estimator.export_saved_model(export_dir, serving_input_receiver_fn).decode()
+    served = tf.compat.v2.saved_model.load(path, tags=["serve"]).signatures["serving_default"]
+    answers = served(sentences=tf.constant(test_sentences[:3]))["probabilities"].numpy()
+    print(f"Exported to {path}, which takes the text itself and says:")
+    for sentence, probabilities in zip(test_sentences[:3], answers):
+        print(f"  {SOURCES[np.argmax(probabilities)]}: {sentence}")
 
 
 if __name__ == "__main__":
