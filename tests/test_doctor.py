@@ -37,6 +37,10 @@ CASES = {
         environment({"tensorflow-cpu": "2.15.1"}, Probe("2.15.1", ("CPU:0",))),
         {"TensorFlow": "pip install 'tensorflow-cpu>=2.16,<2.22'"},
     ),
+    "protobuf too new": (
+        environment(STOCK | {"protobuf": "7.36.2"}, CPU_ONLY),
+        {"TensorFlow": "pip install 'protobuf<7'"},
+    ),
     "for a TPU, without one": (environment(TPU | LIBTPU, NO_TPU), {"use_tpu=True": SIMULATE}),
     "for a TPU, overwritten": (
         environment(TPU | STOCK | LIBTPU, CPU_ONLY, is_tpu_wheel_whole=False),
@@ -114,6 +118,7 @@ BROKEN = {
     "nothing",
     "nothing beside a chip",
     "too old",
+    "protobuf too new",
     "for a TPU, its files gone",
     "libtpu too new",
     "fails for another reason",

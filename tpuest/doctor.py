@@ -20,6 +20,8 @@ _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 13)
 _OLDEST_TENSORFLOW, _NEWEST_TENSORFLOW = (2, 16), (2, 21)
 # With tensorflow-tpu 2.20.0, later ones end the process at import.
 _NEWEST_LIBTPU = (0, 0, 31)
+# Where protobuf 7 lacks what TensorFlow calls to write a graph as text, as each training does.
+_NEWEST_TENSORFLOW_WITHOUT_PROTOBUF_7 = (2, 20)
 _LOCK = "/tmp/libtpu_lockfile"  # libtpu's own place for it
 _PROBE_SECONDS = 180
 _PROBE = """
@@ -94,9 +96,21 @@ class Environment:
     @property
     def tensorflow_fits(self) -> bool:
         """Whether TensorFlow is imported, and is one that tpuest was made for."""
-        if self.probe is None or self.probe.version is None:
+        if self.probe is None or self.probe.version is None or self.is_protobuf_too_new:
             return False
         return _OLDEST_TENSORFLOW <= _numbers(self.probe.version)[:2] <= _NEWEST_TENSORFLOW
+
+    @property
+    def is_protobuf_too_new(self) -> bool:
+        """Whether training would fail when it writes its graph."""
+        wheels_found = [
+            self.versions[name] for name in (TPU_WHEEL, *STOCK_WHEELS) if name in self.versions
+        ]
+        protobuf = _numbers(self.versions.get("protobuf", ""))
+        return protobuf >= (7,) and any(
+            _numbers(version)[:2] <= _NEWEST_TENSORFLOW_WITHOUT_PROTOBUF_7
+            for version in wheels_found
+        )
 
     @property
     def num_tpu_cores(self) -> int:
@@ -123,7 +137,7 @@ def main() -> int:
 def examine() -> Environment:
     """Looks at this process's environment."""
     chips.settle_without_chips()
-    versions = wheels.find_versions(TPU_WHEEL, *STOCK_WHEELS, "libtpu", "tf-keras")
+    versions = wheels.find_versions(TPU_WHEEL, *STOCK_WHEELS, "libtpu", "tf-keras", "protobuf")
     return Environment(
         versions,
         is_tpu_wheel_whole=TPU_WHEEL in versions and wheels.is_whole(TPU_WHEEL),
@@ -141,7 +155,8 @@ def report(environment: Environment) -> list[Line]:
         _tpu_wheel_line(environment),
         _libtpu_line(environment),
     ]
-    lines.append(_import_line(environment, explained=any(line.repair for line in lines)))
+    explained = any(line.repair for line in lines[2:])
+    lines.append(_import_line(environment, explained))
     devices = environment.probe.devices if environment.probe else ()
     cores = environment.simulated_cores
     return [
@@ -190,6 +205,9 @@ def _tensorflow_line(environment: Environment) -> Line:
         extra = "tpu" if environment.chips else "cpu"
         return Line("TensorFlow", "not installed", f"pip install 'tpuest[{extra}]'")
     finding = ", ".join(installed) or "without a distribution"
+    if environment.is_protobuf_too_new:
+        finding += f"; protobuf {versions['protobuf']} is too new for it"
+        return Line("TensorFlow", finding, "pip install 'protobuf<7'")
     if probe is None or probe.version is None:
         return Line("TensorFlow", finding)
     repair = (
