@@ -1,7 +1,10 @@
 """Which TensorFlow a program was written for is read from its source."""
 
+import zipfile
+
 import pytest
 
+from tpuest import launch
 from tpuest.compat import dialect
 from tpuest.compat.dialect import Dialect
 
@@ -61,3 +64,22 @@ def test_file_of_a_module_is_found_without_running_its_package(tmp_path):
     (package / "main.py").write_text("")
     found = dialect.find_module_file("explosive.main", [str(tmp_path)])
     assert found == str(package / "main.py")
+
+
+def test_program_is_judged_by_packages_of_the_directory_where_it_starts(tmp_path, monkeypatch):
+    scripts, package = tmp_path / "scripts", tmp_path / "package"
+    scripts.mkdir()
+    package.mkdir()
+    (package / "old.py").write_text("import tensorflow as tf\ntf.placeholder(tf.int32)\n")
+    script = scripts / "main.py"
+    script.write_text("import sys\nsys.path.insert(0, '.')\nfrom package import old\n")
+    monkeypatch.chdir(tmp_path)
+    assert launch.judge(str(script), [str(scripts)]) is Dialect.TF1
+
+
+def test_program_in_an_archive_is_judged_by_its_source(tmp_path):
+    archive = tmp_path / "program.pyz"
+    with zipfile.ZipFile(archive, "w") as contents:
+        contents.writestr("__main__.py", "import model\n")
+        contents.writestr("model.py", "import tensorflow as tf\ntf.placeholder(tf.int32)\n")
+    assert dialect.of_program(str(archive / "__main__.py"), [str(archive)]) is Dialect.TF1

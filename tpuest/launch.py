@@ -127,7 +127,8 @@ def judge(path: str | None, search_path: Sequence[str]) -> Dialect:
     """Tells what a program was written for, by its file and those of its own that it imports."""
     if path is None:
         return Dialect.UNKNOWN
-    own = [directory or os.getcwd() for directory in search_path]
+    # Programs of several directories put the one where they are started on their path themselves.
+    own = [*(directory or os.getcwd() for directory in search_path), os.getcwd()]
     return dialect.of_program(path, [d for d in own if not facade.is_library(os.path.join(d, ""))])
 
 
