@@ -268,14 +268,8 @@ def test_start_costs_little(tmp_path):
     assert ours - min(seconds("main.py") for _ in range(5)) < 0.3
 
 
-def test_doctor_tells_that_a_tpu_program_would_not_run_here(tmp_path):
-    ended = run("-m", "tpuest", "--doctor", directory=tmp_path)
-    assert ended.returncode == 1
-    assert "would not run" in ended.stdout
-    assert len(ended.stdout.splitlines()) <= 14
-
-
 def test_doctor_counts_simulated_cores(tmp_path):
     ended = run("-m", "tpuest", "--simulate-tpu", "8", "--doctor", directory=tmp_path)
     assert ended.returncode == 0
     assert "would run on 8 simulated cores" in ended.stdout
+    assert len(ended.stdout.splitlines()) <= 14

@@ -154,3 +154,11 @@ def test_wheel_with_another_library_in_its_place_is_not_whole(recorded_wheel):
 def test_wheel_without_its_library_is_not_whole(recorded_wheel):
     recorded_wheel.unlink()
     assert not wheels.is_whole("tpuest-test-wheel")
+
+
+@pytest.mark.parametrize(("simulated_cores", "code"), [(0, 1), (8, 0)])
+def test_exit_code_says_whether_a_program_would_run(monkeypatch, capsys, simulated_cores, code):
+    examined = dataclasses.replace(CASES["stock"][0], simulated_cores=simulated_cores)
+    monkeypatch.setattr(doctor, "examine", lambda: examined)
+    assert doctor.main() == code
+    assert ("would not run" in capsys.readouterr().out) == bool(code)

@@ -25,7 +25,7 @@ def roots() -> list[types.ModuleType]:
     imported = [importlib.import_module(name) for name in _IMPORTABLE]
     # Not a list of pairs: thousands of new tuples start a collection of garbage, which took 0.1 s.
     loaded = sys.modules.copy()
-    known = [loaded[name] for name in loaded if _ROOT.fullmatch(name)]
+    known = [loaded[n] for n in loaded if n.endswith((".v1", ".v2")) and _ROOT.fullmatch(n)]
     below = [child for module in imported for child in _versions(module)]
     return list({id(module): module for module in (*imported, *known, *below)}.values())
 
