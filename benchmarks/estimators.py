@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+import types
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -17,7 +18,7 @@ from benchmarks import workloads
 
 
 def measure(which, workload):
-    """Runs train, evaluate and predict twice each.
+    """Runs train, evaluate, predict and export twice each, and serves what was exported.
 
     Returns:
       Name of the figure to its value: steps and examples a second, or seconds.
@@ -50,8 +51,9 @@ def _measure(tf, names, workload, model_dir):
         "train": lambda: estimator.train(endless, steps=1),
         "evaluate": lambda: estimator.evaluate(short),
         "predict": lambda: list(estimator.predict(short)),
+        "export": lambda: exports.append(_export(tf, names, workload, estimator)),
     }
-    figures = {}
+    figures, exports = {}, []
     for name, call in calls.items():
         figures[f"first {name} call, seconds"] = _seconds(call)
         figures[f"second {name} call, seconds"] = _seconds(call)
@@ -61,7 +63,45 @@ def _measure(tf, names, workload, model_dir):
     figures["evaluation, steps/s"] = evals / _seconds(lambda: estimator.evaluate(limited))
     predicted = _seconds(lambda: sum(1 for _ in estimator.predict(limited)))
     figures["prediction, examples/s"] = evals * size / predicted
+    served = {"a session": _in_session, "TensorFlow 2": _as_function}
+    for name, load in served.items():
+        figures[f"served by {name}, examples/s"] = _serve(workload, load(tf, exports[-1]))
     return figures
+
+
+def _export(tf, names, workload, estimator):
+    """Exports for CPU and TPU; each into a base of its own, where no export waits for the next second."""
+
+    def receiver_fn():
+        features = tf.placeholder(tf.float32, [None, *workload.image_shape], name="features")
+        return names.TensorServingInputReceiver(features, {"features": features})
+
+    return estimator.export_saved_model(tempfile.mkdtemp(dir=estimator.model_dir), receiver_fn)
+
+
+def _serve(workload, classify):
+    """Gives the examples a second that `classify` answers, one batch at a time."""
+    features, _ = workload.data()
+    batch = features[: workload.batch_size]
+    for _ in range(workload.eval_steps // 10):
+        classify(batch)
+    seconds = _seconds(lambda: [classify(batch) for _ in range(workload.eval_steps)])
+    return workload.eval_steps * workload.batch_size / seconds
+
+
+def _in_session(tf, path):
+    session = tf.Session(graph=tf.Graph())
+    loaded = tf.saved_model.loader.load(session, ["serve"], path)
+    signature = loaded.signature_def["serving_default"]
+    feed = signature.inputs["features"].name
+    return session.make_callable(signature.outputs["classes"].name, [feed])
+
+
+def _as_function(tf, path):
+    loaded = tf.compat.v2.saved_model.load(path, tags=["serve"])
+    signature = loaded.signatures["serving_default"]
+    # The closure keeps `loaded`, and so its variables.
+    return lambda batch: (signature(features=tf.constant(batch))["classes"].numpy(), loaded)[0]
 
 
 def _seconds(call):
@@ -78,7 +118,8 @@ def _import(which):
         import tpuest
 
         return tf, tpuest
-    return tf, tf.estimator.tpu
+    public = {**vars(tf.estimator.tpu), **vars(tf.estimator.export)}
+    return tf, types.SimpleNamespace(**public)
 
 
 if __name__ == "__main__":

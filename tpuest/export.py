@@ -26,6 +26,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tpuest import metrics
 from tpuest.export_output import (
     DEFAULT_SERVING_KEY,
     EvalOutput,
@@ -155,7 +156,8 @@ def export_outputs_of(spec: EstimatorSpec) -> dict[str, Any]:
     if spec.mode == ModeKeys.PREDICT:
         return resolve_export_outputs(spec.export_outputs, spec.predictions)
     output_class = TrainOutput if spec.mode == ModeKeys.TRAIN else EvalOutput
-    return {key: output_class(spec.loss, spec.predictions, spec.eval_metric_ops)}
+    pairs = metrics.trace_metrics(lambda: spec.eval_metric_ops)
+    return {key: output_class(spec.loss, spec.predictions, pairs)}
 
 
 def build_all_signature_defs(
