@@ -130,16 +130,6 @@ def test_tensorflow_of_the_original_loads_the_predictions(exported, tmp_path):
 # --- for TPUs
 
 
-def predict_output(**arguments):
-    return {"export_outputs": {"serving_default": tpuest_predict_output(arguments["outputs"])}}
-
-
-def tpuest_predict_output(outputs):
-    from tpuest.export_output import PredictOutput
-
-    return PredictOutput({"outputs": outputs})
-
-
 def version_2_model(batch_config):
     """Gives a `model_fn` that has a TPU serve all of the linear model."""
     linear = models.linear_model()
@@ -224,17 +214,13 @@ def test_graph_for_tpus_keeps_a_part_outside_of_the_cores(tmp_path):
         text = v1.tpu.outside_compilation(lambda t: tf.strings.as_string(t), outputs)
         return {
             "export_outputs": {
-                "serving_default": tpuest_predict_output(outputs),
-                "text": tpuest_predict_output(text),
+                "serving_default": tpuest.PredictOutput({"outputs": outputs}),
+                "text": tpuest.PredictOutput({"outputs": text}),
             }
         }
 
     estimator = make_estimator(
-        tmp_path / "model", model_fn=models.linear_model(extra=only_in_prediction(classes))
-    )
-    estimator = make_estimator(
         tmp_path / "model",
-        num_steps=0,
         model_fn=models.linear_model(extra=only_in_prediction(classes)),
         export_to_tpu=True,
     )
@@ -305,14 +291,12 @@ def test_inference_on_tpu_is_the_model_itself_on_a_core(tmp_path):
 
 
 def test_cpu_graph_has_no_device_of_a_tpu(tmp_path):
-    def on_core(mode, outputs, **_):
+    def on_a_core(features, outputs):
         with tf.device(v1.tpu.core(0)):
-            return {"predictions": {"outputs": tf.identity(outputs)}}
+            return {"outputs": tf.identity(outputs)}
 
-    model = models.linear_model(
-        predictions=lambda features, outputs: on_core(None, outputs)["predictions"]
-    )
-    estimator = make_estimator(tmp_path / "model", model_fn=model)
+    model_fn = models.linear_model(predictions=on_a_core)
+    estimator = make_estimator(tmp_path / "model", model_fn=model_fn)
     path = estimator.export_saved_model(str(tmp_path / "export"), serving_input_receiver_fn)
     (graph,) = read_saved_model(path.decode()).meta_graphs
     assert not any("TPU" in node.device for node in graph.graph_def.node)
@@ -343,8 +327,17 @@ def test_training_graph_trains_on(tmp_path):
     np.testing.assert_allclose(losses, first_losses[1:], 1e-5)
 
 
-def test_evaluation_graph_gives_metrics(tmp_path):
-    estimator = make_estimator(tmp_path / "model")
+def keras_metric(labels, outputs):
+    error = tf.keras.metrics.MeanAbsoluteError()
+    error.update_state(labels, outputs)
+    return {"error": error}
+
+
+@pytest.mark.parametrize("metric_fn", [models.mean_absolute_error, keras_metric])
+def test_evaluation_graph_gives_metrics(tmp_path, metric_fn):
+    estimator = make_estimator(
+        tmp_path / "model", model_fn=models.linear_model(metric_fn=metric_fn)
+    )
     path = estimator.export_saved_model(
         str(tmp_path / "export"), supervised_input_receiver_fn, experimental_mode=ModeKeys.EVAL
     )

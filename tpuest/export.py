@@ -218,10 +218,8 @@ def _check_servable(receivers: Iterable[Any], signature: Any) -> None:
     """
     graph = tf.compat.v1.get_default_graph()
     fed = {tensor.name for tensor in tf.nest.flatten(list(receivers), expand_composites=True)}
-    outputs = [
-        _saved_model.get_tensor_from_tensor_info(info, graph) for info in signature.outputs.values()
-    ]
-    pending = [tensor for tensor in tf.nest.flatten(outputs, expand_composites=True)]
+    outputs = [name for info in signature.outputs.values() for name in _tensor_names(info)]
+    pending = [graph.get_tensor_by_name(name) for name in outputs]
     seen = set()
     while pending:
         tensor = pending.pop()
@@ -235,6 +233,21 @@ def _check_servable(receivers: Iterable[Any], signature: Any) -> None:
                 "as a signature input."
             )
         pending.extend(tensor.op.inputs)
+
+
+def _tensor_names(info: Any) -> list[str]:
+    """Names the tensors of a TensorInfo, whose tensor may be sparse or ragged."""
+    if info.HasField("coo_sparse"):
+        sparse = info.coo_sparse
+        return [
+            sparse.indices_tensor_name,
+            sparse.values_tensor_name,
+            sparse.dense_shape_tensor_name,
+        ]
+    if info.HasField("composite_tensor"):
+        parts = info.composite_tensor.components
+        return [name for part in parts for name in _tensor_names(part)]
+    return [info.name]
 
 
 def _log_signatures(included: dict[str, Any], excluded: dict[str, str]) -> None:
