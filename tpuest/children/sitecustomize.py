@@ -5,7 +5,6 @@ Any Python may come here, of any version: only one of the same installation is p
 """
 
 import importlib
-import importlib.util
 import os
 import sys
 
@@ -20,6 +19,8 @@ def _run():
 
 def _prepare(root):
     """Prepares this process; `root` is the directory that holds tpuest, which the child may not have on its path."""
+    import importlib.util  # Python 2 has none.
+
     path = list(sys.path)
     sys.path.append(root)
     try:
@@ -35,7 +36,7 @@ def _run_next():
     try:
         importlib.import_module("sitecustomize")
     except ImportError as error:
-        if error.name != "sitecustomize":
+        if getattr(error, "name", "sitecustomize") != "sitecustomize":
             raise
         sys.modules["sitecustomize"] = own
 
