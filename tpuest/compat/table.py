@@ -745,6 +745,7 @@ ROWS: dict[str, dict[str, str]] = {
         "transpose_batch_time": "tensorflow.python.ops.rnn:_transpose_batch_time",
         **_rows(f"{V1}:nn", "static_bidirectional_rnn", "static_rnn", "static_state_saving_rnn"),
     },
+    "tensorflow.contrib.seq2seq": {},
     "tensorflow.contrib.slim": {},
     "tensorflow.contrib.stateless": {
         "stateless_multinomial": f"{V1}:random.stateless_multinomial",
@@ -796,6 +797,7 @@ STAND_INS: dict[str, tuple[str, ...]] = {
     "tensorflow.contrib.layers.summaries": ("tf_slim",),
     "tensorflow.contrib.losses": ("tf_slim.losses",),
     "tensorflow.contrib.metrics": ("tf_slim.metrics",),
+    "tensorflow.contrib.seq2seq": ("tpuest.compat.seq2seq",),
     "tensorflow.contrib.slim": ("tf_slim",),
     "tensorflow.contrib.eager.python.metrics": ("tensorflow.keras.metrics",),
     "tensorflow.contrib.framework.nest": ("tensorflow.nest", "tensorflow.python.util.nest"),
@@ -887,7 +889,6 @@ ADVICE: dict[str, str] = {
     "tensorflow.contrib.metrics": "Use tf.compat.v1.metrics.",
     "tensorflow.contrib.opt": "Use tf.compat.v1.train's optimizers.",
     "tensorflow.contrib.rnn": "Use tf.compat.v1.nn.rnn_cell.",
-    "tensorflow.contrib.seq2seq": "Copy seq2seq from TensorFlow 1.15 into your program.",
     "tensorflow.contrib.summary": "Use tf.compat.v1.summary.",
 }
 
@@ -927,6 +928,7 @@ NORMALIZATION_NAMES = {
 
 # In every copy of the API: (module below the API's root, name) to target.
 REPLACED: dict[tuple[str, str], str] = {
+    ("train", "Int64List"): "tpuest.compat.messages:Int64List",
     ("tpu", "CrossShardOptimizer"): "tpuest.compat.tpu:CrossShardOptimizer",
     ("tpu", "batch_parallel"): "tpuest.compat.tpu:batch_parallel",
     ("tpu", "cross_replica_sum"): "tpuest.compat.tpu:cross_replica_sum",
