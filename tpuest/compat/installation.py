@@ -45,6 +45,7 @@ def install() -> None:
         _add_finders(undo)
         _set_on_roots(undo)
         _replace_api(undo, table.REPLACED)
+        _add_to_tf1_api(undo)
         _put_back_private_names(undo)
         _replace_layers(undo)
         _serve_old_notebooks(undo)
@@ -116,6 +117,13 @@ def _replace_api(undo: contextlib.ExitStack, replaced: dict[tuple[str, str], str
         for module in api.modules(path):
             if name in dir(module):
                 _set(undo, module, name, resolve(target, name))
+
+
+def _add_to_tf1_api(undo: contextlib.ExitStack) -> None:
+    for (path, name), target in table.ADDED.items():
+        for module in api.modules(path):
+            if ".compat.v1" in module.__name__ and name not in dir(module):
+                _set(undo, module, name, resolve(target, f"tf.{path}.{name}"))
 
 
 def _put_back_private_names(undo: contextlib.ExitStack) -> None:

@@ -32,6 +32,19 @@ _EMBEDDING = Advice(
 _EXPERIMENT = Advice(
     "Use tf.estimator.train_and_evaluate(estimator, tf.estimator.TrainSpec(...), tf.estimator.EvalSpec(...))."
 )
+_EMBEDDING_NAMES = dict.fromkeys(
+    (
+        "AdagradParameters",
+        "AdamParameters",
+        "EmbeddingConfigSpec",
+        "FeatureConfig",
+        "FtrlParameters",
+        "StochasticGradientDescentParameters",
+        "TPUEmbedding",
+        "TableConfig",
+    ),
+    _EMBEDDING,
+)
 _SLIM = Advice("It is neither in tf-slim nor in tpuest: build it from tf.compat.v1.layers.")
 _QUANTIZE = Advice("Drop the quantize option; use TensorFlow Lite's post-training quantization.")
 _TENSORRT = Advice("Use tf.experimental.tensorrt.Converter on a SavedModel, with a TensorRT build.")
@@ -431,15 +444,7 @@ ROWS: dict[str, dict[str, str]] = {
         "tf_keras_v2": "tensorflow:keras",
         "fn_args": "tpuest.signatures:declared_arguments",
     },
-    f"{_ORIGINAL}.tpu._tpu_estimator_embedding": dict.fromkeys(
-        (
-            "AdagradParameters",
-            "AdamParameters",
-            "EmbeddingConfigSpec",
-            "StochasticGradientDescentParameters",
-        ),
-        _EMBEDDING,
-    ),
+    f"{_ORIGINAL}.tpu._tpu_estimator_embedding": _EMBEDDING_NAMES,
     f"{_ORIGINAL}.tpu.error_handling": _ERROR_HANDLING,
     f"{_ORIGINAL}.tpu.iteration_count_estimator": {
         "IterationCountEstimator": "tpuest.compat.iteration_count:IterationCountEstimator",
@@ -457,15 +462,7 @@ ROWS: dict[str, dict[str, str]] = {
     },
     f"{_ORIGINAL}.tpu.tpu_estimator": {
         **_TPU_ESTIMATOR,
-        **dict.fromkeys(
-            (
-                "AdagradParameters",
-                "AdamParameters",
-                "EmbeddingConfigSpec",
-                "StochasticGradientDescentParameters",
-            ),
-            _EMBEDDING,
-        ),
+        **_EMBEDDING_NAMES,
         "_WRAP_INPUT_FN_INTO_WHILE_LOOP": "tpuest.compat.tpu_util:WRAPS_INPUT_INTO_LOOP",
         "_InputsWithStoppingSignals": "tpuest.compat.input_signals:InputsWithStoppingSignals",
         "_PaddingSignals": "tpuest.compat.input_signals:PaddingSignals",
@@ -491,6 +488,7 @@ ROWS: dict[str, dict[str, str]] = {
     # tf.contrib.tpu
     "tensorflow.contrib.tpu": _CONTRIB_TPU,
     "tensorflow.contrib.tpu.python.ops": {},
+    "tensorflow.contrib.tpu.tpu": {**_TPU_FUNCTIONS, **_TPU_ESTIMATOR, **_TPU_CONFIG},
     "tensorflow.contrib.tpu.python.tpu.async_checkpoint": {
         "AsyncCheckpointSaverHook": "tpuest.compat.tpu_hooks:AsyncCheckpointSaverHook",
     },
@@ -527,6 +525,12 @@ ROWS: dict[str, dict[str, str]] = {
     "tensorflow.python.distribute.estimator_training": {},
     "tensorflow.python.profiler.profile_context": {
         "ProfileContext": "tpuest.compat.profile:ProfileContext",
+    },
+    "tensorflow.python.tpu.tpu_embedding": _EMBEDDING_NAMES,
+    "tensorflow.python.tpu.tpu_embedding_gradient": {
+        "create_dummy_table_variables": _EMBEDDING,
+        "get_gradients_through_dummy_table_variables": _EMBEDDING,
+        "hook_dummy_table_variables_to_activations": _EMBEDDING,
     },
     # The rest of tf.contrib
     "tensorflow.contrib": {},
@@ -580,6 +584,7 @@ ROWS: dict[str, dict[str, str]] = {
         "TPUStrategy": f"{V1}:distribute.experimental.TPUStrategy",
         "get_distribution_strategy": f"{V1}:distribute.get_strategy",
         "has_distribution_strategy": f"{V1}:distribute.has_strategy",
+        "initialize_tpu_system": "tensorflow:tpu.experimental.initialize_tpu_system",
     },
     "tensorflow.contrib.eager": {
         **_rows(
@@ -742,6 +747,15 @@ ROWS: dict[str, dict[str, str]] = {
     ),
     "tensorflow.contrib.rnn": {
         **_RNN_CELLS,
+        **_rows(
+            "tpuest.compat.rnn_cells:",
+            "Conv1DLSTMCell",
+            "Conv2DLSTMCell",
+            "Conv3DLSTMCell",
+            "ConvLSTMCell",
+            "LayerNormBasicLSTMCell",
+            "stack_bidirectional_dynamic_rnn",
+        ),
         "transpose_batch_time": "tensorflow.python.ops.rnn:_transpose_batch_time",
         **_rows(f"{V1}:nn", "static_bidirectional_rnn", "static_rnn", "static_state_saving_rnn"),
     },
@@ -817,6 +831,7 @@ ALIASES: dict[str, str] = {
     f"{_ORIGINAL}.api._v2.estimator": "tensorflow.estimator",
     f"{_ORIGINAL}.training": "tpuest.training",
     "tensorflow.python.estimator": _ORIGINAL,
+    "tensorflow.python.training.training_ops": "tensorflow.python.ops.gen_training_ops",
     "tensorflow.python.tpu.tpu_config": f"{_ORIGINAL}.tpu.tpu_config",
     "tensorflow.python.tpu.tpu_context": f"{_ORIGINAL}.tpu.tpu_context",
     "tensorflow.python.tpu.tpu_estimator": f"{_ORIGINAL}.tpu.tpu_estimator",
@@ -900,8 +915,11 @@ IF_GONE = (
     "tensorflow.python.tpu.tpu_config",
     "tensorflow.python.tpu.tpu_context",
     "tensorflow.python.tpu.tpu_estimator",
+    "tensorflow.python.tpu.tpu_embedding",
+    "tensorflow.python.tpu.tpu_embedding_gradient",
     "tensorflow.python.distribute.estimator_training",
     "tensorflow.python.profiler.profile_context",
+    "tensorflow.python.training.training_ops",
 )
 # Modules that no TensorFlow has any more, and a package that no longer imports.
 GONE = (
@@ -941,6 +959,25 @@ REPLACED: dict[tuple[str, str], str] = {
     ("distribute.cluster_resolver", "TPUClusterResolver"): (
         "tpuest.compat.cluster_resolver:TPUClusterResolver"
     ),
+}
+
+# In every copy of TensorFlow 1's API that lacks them: (module below the API's root, name) to target.
+ADDED: dict[tuple[str, str], str] = {
+    ("data.experimental", "CheckpointInputPipelineHook"): (
+        "tpuest.compat.datasets:CheckpointInputPipelineHook"
+    ),
+    ("profiler", "experimental"): "tensorflow:profiler.experimental",
+    # Programs wrote tf.summary for tf.contrib.summary.
+    **{("summary", name): target for name, target in _SUMMARY.items()},
+    **{
+        ("tpu.experimental", name): _EMBEDDING
+        for name in (
+            "AdagradParameters",
+            "AdamParameters",
+            "FtrlParameters",
+            "StochasticGradientDescentParameters",
+        )
+    },
 }
 
 # Private names that moved: (module, name) to target.

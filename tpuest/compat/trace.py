@@ -56,6 +56,9 @@ def resource_variables() -> Iterator[None]:
 
     def use_resource(next_creator, **arguments):
         arguments["use_resource"] = True
+        if arguments.get("validate_shape") is False and arguments.get("shape") is None:
+            # Values of other shapes will be assigned; from the first one's, constants would be folded.
+            arguments["shape"] = tf.TensorShape(None)
         return next_creator(**arguments)
 
     were_enabled = tf.compat.v1.resource_variables_enabled()
