@@ -53,6 +53,19 @@ def test_pairs_of_tf_1(tmp_path, num_cores):
 
 
 @on_cpu_and_cores
+def test_variable_of_a_metric_may_change_its_shape(tmp_path, num_cores):
+    def metric_fn(labels, outputs):
+        with tpuest.installed():
+            kept, update = tf.contrib.metrics.streaming_concat(labels)
+        # The labels' own shape must not be taken for that of the empty first value.
+        return {"kept": (kept, update), "ones": tf.metrics.mean(tf.ones_like(labels))}
+
+    results = evaluate(tmp_path, num_cores, metric_fn)
+    np.testing.assert_array_equal(results["kept"], LABELS)
+    assert results["ones"] == 1
+
+
+@on_cpu_and_cores
 def test_tensors_may_be_a_dict(tmp_path, num_cores):
     def metric_fn(labels, outputs):
         return {"error": tf.metrics.mean_absolute_error(labels, outputs)}

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tpuest import arguments, calls, checkpoint, predicting, reports, run_config, signatures
 from tpuest import hooks as own_hooks
-from tpuest.compat import trace
+from tpuest.compat import copies, trace
 from tpuest.config import TPUConfig
 from tpuest.exporting import SavedModelExports
 from tpuest.loop import CompiledProgram
@@ -39,6 +39,10 @@ class Estimator(SavedModelExports):
 
     See `tf.estimator.Estimator`.
     """
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        copies.adopt(cls)
 
     def __init__(
         self,

@@ -113,17 +113,20 @@ def _set_on_roots(undo: contextlib.ExitStack) -> None:
 
 
 def _replace_api(undo: contextlib.ExitStack, replaced: dict[tuple[str, str], str]) -> None:
+    copies = functools.cache(api.modules)  # Finding them costs milliseconds.
     for (path, name), target in replaced.items():
-        for module in api.modules(path):
+        for module in copies(path):
             if name in dir(module):
                 _set(undo, module, name, resolve(target, name))
 
 
 def _add_to_tf1_api(undo: contextlib.ExitStack) -> None:
-    for (path, name), target in table.ADDED.items():
+    for path, rows in table.ADDED.items():
         for module in api.modules(path):
-            if ".compat.v1" in module.__name__ and name not in dir(module):
-                _set(undo, module, name, resolve(target, f"tf.{path}.{name}"))
+            if ".compat.v1" not in module.__name__:
+                continue
+            for name in rows.keys() - set(dir(module)):
+                _set(undo, module, name, resolve(rows[name], f"tf.{path}.{name}"))
 
 
 def _put_back_private_names(undo: contextlib.ExitStack) -> None:

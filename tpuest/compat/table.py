@@ -459,6 +459,9 @@ ROWS: dict[str, dict[str, str]] = {
     },
     f"{_ORIGINAL}.tpu.tpu_context": {
         "TPUContext": "tpuest.deployment:InputDeployment",
+        "_get_tpu_context": Advice(
+            "Import TPUEstimator from tf.estimator.tpu: a copy of the original's engine can't run."
+        ),
     },
     f"{_ORIGINAL}.tpu.tpu_estimator": {
         **_TPU_ESTIMATOR,
@@ -564,7 +567,6 @@ ROWS: dict[str, dict[str, str]] = {
     "tensorflow.contrib.distribute": {
         **_rows(
             f"{V1}:distribute",
-            "MirroredStrategy",
             "OneDeviceStrategy",
             "ReplicaContext",
             "get_loss_reduction",
@@ -576,6 +578,7 @@ ROWS: dict[str, dict[str, str]] = {
         "AllReduceCrossDeviceOps": (
             "tensorflow.python.distribute.cross_device_ops:AllReduceCrossDeviceOps"
         ),
+        "MirroredStrategy": "tpuest.compat.strategies:MirroredStrategy",
         "CollectiveAllReduceStrategy": f"{V1}:distribute.experimental.MultiWorkerMirroredStrategy",
         "CrossDeviceOps": f"{V1}:distribute.CrossDeviceOps",
         "DistributeConfig": "tensorflow.python.distribute.distribute_config:DistributeConfig",
@@ -961,23 +964,23 @@ REPLACED: dict[tuple[str, str], str] = {
     ),
 }
 
-# In every copy of TensorFlow 1's API that lacks them: (module below the API's root, name) to target.
-ADDED: dict[tuple[str, str], str] = {
-    ("data.experimental", "CheckpointInputPipelineHook"): (
-        "tpuest.compat.datasets:CheckpointInputPipelineHook"
-    ),
-    ("profiler", "experimental"): "tensorflow:profiler.experimental",
+# In every copy of TensorFlow 1's API that lacks them: module below the API's root to its names' rows.
+ADDED: dict[str, dict[str, str]] = {
+    "data.experimental": {
+        "CheckpointInputPipelineHook": "tpuest.compat.datasets:CheckpointInputPipelineHook",
+    },
+    "profiler": {"experimental": "tensorflow:profiler.experimental"},
     # Programs wrote tf.summary for tf.contrib.summary.
-    **{("summary", name): target for name, target in _SUMMARY.items()},
-    **{
-        ("tpu.experimental", name): _EMBEDDING
-        for name in (
+    "summary": _SUMMARY,
+    "tpu.experimental": dict.fromkeys(
+        (
             "AdagradParameters",
             "AdamParameters",
             "FtrlParameters",
             "StochasticGradientDescentParameters",
-        )
-    },
+        ),
+        _EMBEDDING,
+    ),
 }
 
 # Private names that moved: (module, name) to target.
