@@ -22,13 +22,21 @@ def model_fn(features, labels, mode, params):
 
 
 def test_copy_makes_an_estimator_of_this_package(copied):
-    made = copied(model_fn, train_cache_fn=None, config=tpuest.RunConfig(), use_tpu=False, train_batch_size=8)
+    made = copied(
+        model_fn, train_cache_fn=None, config=tpuest.RunConfig(), use_tpu=False, train_batch_size=8
+    )
     assert type(made) is tpuest.TPUEstimator
 
 
 def test_copy_refuses_its_own_arguments(copied):
     with pytest.raises(tpuest.UnsupportedError, match="train_cache_fn.*local variables"):
-        copied(model_fn, train_cache_fn=len, config=tpuest.RunConfig(), use_tpu=False, train_batch_size=8)
+        copied(
+            model_fn,
+            train_cache_fn=len,
+            config=tpuest.RunConfig(),
+            use_tpu=False,
+            train_batch_size=8,
+        )
 
 
 def test_other_subclasses_stay_themselves():

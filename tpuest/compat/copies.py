@@ -27,7 +27,8 @@ def _make(cls: type, *args: Any, **kwargs: Any) -> Any:
     Raises:
       UnsupportedError: an argument of the copy's own has a value.
     """
-    from tpuest.tpu_estimator import TPUEstimator  # Not above: it is a subclass of what imports this.
+    # Not above: it is a subclass of what imports this.
+    from tpuest.tpu_estimator import TPUEstimator
 
     known = inspect.signature(TPUEstimator).parameters
     for name, value in kwargs.items():

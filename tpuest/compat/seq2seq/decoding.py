@@ -137,9 +137,7 @@ class _Loop:
                 shape = tf.TensorShape([batch_size]).concatenate(size)
             return _v1.TensorArray(dtype, size=0, dynamic_size=True, element_shape=shape)
 
-        return tf.nest.map_structure(
-            array, self._decoder.output_size, self._decoder.output_dtype
-        )
+        return tf.nest.map_structure(array, self._decoder.output_size, self._decoder.output_dtype)
 
     def step(
         self, time: tf.Tensor, arrays: Any, state: Any, inputs: Any, finished: Any, lengths: Any

@@ -57,9 +57,7 @@ def check_cell(name: str, cell: Any) -> None:
     }
     errors = [error for error, holds in conditions.items() if not holds]
     if errors:
-        raise TypeError(
-            f"The argument {name!r} ({cell}) is not an RNNCell: {', '.join(errors)}."
-        )
+        raise TypeError(f"The argument {name!r} ({cell}) is not an RNNCell: {', '.join(errors)}.")
 
 
 def is_layer(value: Any) -> bool:
