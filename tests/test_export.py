@@ -497,6 +497,24 @@ def test_warm_started_estimator_exports_what_it_starts_from(tmp_path):
     )
 
 
+def test_saver_that_was_not_built_yet_is_built(tmp_path):
+    def scaffold_fn():
+        return v1.train.Scaffold(saver=v1.train.Saver(defer_build=True))
+
+    def with_scaffold(**_):
+        return {"scaffold_fn": scaffold_fn}
+
+    estimator = make_estimator(
+        tmp_path / "model", model_fn=models.linear_model(extra=only_in_prediction(with_scaffold))
+    )
+    path = estimator.export_saved_model(
+        tmp_path / "export",
+        serving_input_receiver_fn,
+        checkpoint_path=Path(estimator.latest_checkpoint()),
+    )
+    assert outputs_of(path, x=models.X[:1])["outputs"].shape == (1, 1)
+
+
 def test_subclass_may_choose_what_is_added_for_a_mode(tmp_path):
     class Tagged(TPUEstimator):
         def _add_meta_graph_for_mode(self, builder, receiver_fns, path, *args, **kwargs):

@@ -320,6 +320,8 @@ def add_meta_graph(builder: Any, meta_graph: MetaGraph, receiver: Any, spec: Est
         local_init_op = tf.compat.v1.train.Scaffold.default_local_init_op()
     # It restores now, and is saved with the graph to restore when a loader loads it.
     saver = spec.scaffold.saver or tf.compat.v1.train.Saver(sharded=True)
+    if saver.saver_def is None:
+        saver.build()  # One made with `defer_build` waits for its scaffold to be finalized.
     if spec.train_op is not None:
         tf.compat.v1.add_to_collection(_TRAIN_OP_COLLECTION, spec.train_op)
     options = {

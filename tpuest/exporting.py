@@ -11,6 +11,7 @@ Takes an estimator's `model_fn` and checkpoints; has `export` write them:
 from __future__ import annotations
 
 import contextlib
+import os
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -142,7 +143,7 @@ class SavedModelExports:
         checkpoint_path: str | None,
         strip_default_attrs: bool = True,
     ) -> bytes:
-        path = checkpoint_path or self._checkpoint_to_export()
+        path = os.fspath(checkpoint_path or self._checkpoint_to_export())
         modes = [
             mode
             for mode in (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)

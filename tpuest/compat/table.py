@@ -385,6 +385,9 @@ ROWS: dict[str, dict[str, str]] = {
         "_verify_model_fn_args": "tpuest.signatures:verify_model_fn_args",
         "maybe_overwrite_model_dir_and_session_config": "tpuest.arguments:with_model_dir",
     },
+    f"{_ORIGINAL}.estimator_export": {
+        "estimator_export": "tpuest.compat.private:estimator_export",
+    },
     f"{_ORIGINAL}.exporter": {
         **_EXPORTERS,
         "_SavedModelExporter": "tpuest.exporters:SavedModelExporter",
@@ -613,8 +616,15 @@ ROWS: dict[str, dict[str, str]] = {
         **_TRAINING_HOOKS,
         **_rows("tpuest.extenders:", "call_logit_fn"),
         **_EXTENDERS,
-        "build_raw_supervised_input_receiver_fn": (
-            "tpuest.receivers:build_raw_supervised_input_receiver_fn"
+        **_rows(
+            "tpuest.receivers:",
+            "build_raw_supervised_input_receiver_fn",
+            "build_supervised_input_receiver_fn_from_input_fn",
+        ),
+        **_rows(
+            "tpuest.compat.contrib_export:",
+            "export_all_saved_models",
+            "export_saved_model_for_mode",
         ),
         "TowerOptimizer": Advice(
             "Pass the optimizer itself; on cores use tf.tpu.CrossShardOptimizer."
@@ -739,6 +749,13 @@ ROWS: dict[str, dict[str, str]] = {
         "clip_gradients_by_global_norm",
         "extend_with_decoupled_weight_decay",
     ),
+    "tensorflow.contrib.predictor": {
+        **_rows("tpuest.compat.predictor:", "from_estimator", "from_saved_model"),
+        "from_contrib_estimator": Advice(
+            "Write the model as a model_fn and use tf.contrib.predictor.from_estimator."
+        ),
+    },
+    "tensorflow.contrib.predictor.predictor": _rows("tpuest.compat.predictor:", "Predictor"),
     "tensorflow.contrib.quantize": dict.fromkeys(
         (
             "create_eval_graph",
