@@ -340,3 +340,8 @@ def assert_meta_graph_protos_equal(test_case, expected, actual):
 def last_loss_reduction(graph):
     """Tells how the last of TF 1's losses of a graph was reduced: under a strategy its optimizer goes by that."""
     return graph._last_loss_reduction
+
+
+def worker_index(strategy):
+    """Tells the number of this process among those of a MultiWorkerMirroredStrategy; the chief's is 0."""
+    return strategy.extended._id_in_cluster

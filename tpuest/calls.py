@@ -91,6 +91,7 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
         checkpoint.initialize(
             self.session, run.compiled.program, variables, path, run.live_variables
         )
+        self.session.share_from_chief()
         return self.session
 
 
@@ -126,7 +127,7 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
     marker = program.graph.get_operation_by_name(STEP_MARKER)
     pace, loss = _Pace(), None
     with tf.compat.v1.train.MonitoredSession(creator, run.hooks) as monitored:
-        while not monitored.should_stop():
+        while creator.session.goes_on(not monitored.should_stop()):
             session = creator.session
             step = session.global_step()
             session.num_steps = _training_steps(run, stop, iterations, pace, step)
@@ -144,6 +145,8 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
 
 
 def _training_steps(run, stop, iterations, pace, step) -> int:
+    if run.compiled.program.topology.workers is not None:
+        return 1  # What fits into a second differs between workers.
     if iterations is None:
         return own_hooks.steps_until_due(run.hooks, step, pace.most)
     left = stop.steps_until_due(step) if stop is not None else iterations.steps

@@ -104,7 +104,7 @@ def meet_in_replica_context(devices: Sequence[str]) -> Callable:
     """Gives what holds the meetings of several replicas, called by each in its replica context.
 
     Args:
-      devices: of the replicas.
+      devices: of this process's replicas.
     """
 
     def meet(meetings: Sequence[Meeting]) -> list[Outcome]:
@@ -120,6 +120,11 @@ def meet_in_replica_context(devices: Sequence[str]) -> Callable:
                 outcomes[index] = outcome
         for index, meeting in enumerate(meetings):
             if outcomes[index] is None:
+                if context.num_replicas_in_sync > len(devices):
+                    raise errors.UnsupportedError(
+                        f"A sum over workers inside {meeting.node.op} ({meeting.node.name})",
+                        "Apply gradients outside of tf.cond and tf.while_loop, or train in one process.",
+                    )
                 outcomes[index] = _in_cross_replica_context(context, meeting, devices)[replica_id]
         return outcomes
 

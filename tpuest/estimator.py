@@ -31,6 +31,7 @@ from tpuest.spec import ModeKeys, WarmStartSettings
 from tpuest.topology import BatchSizes, Topology, find_batch_sizes, find_topology
 from tpuest.transplant import TransplantSource
 from tpuest.variables import ReplicaVariables
+from tpuest.workers import config_for_writing
 from tpuest.workspace import Workspace, Workspaces
 
 
@@ -440,17 +441,21 @@ def training_hooks(
 
     Differs from TPUEstimator: the loss is checked first, so that a model that diverged is never saved.
     """
-    spec_hooks = [*program.hooks, *program.chief_hooks]
+    workers = program.topology.workers
+    is_chief = workers is None or workers.is_chief
+    config = config_for_writing(config, workers)
+    chief_hooks = program.chief_hooks if is_chief else ()
+    spec_hooks = [*program.hooks, *chief_hooks]
     savers = [
         h for h in (*hooks, *spec_hooks) if isinstance(h, tf.compat.v1.train.CheckpointSaverHook)
     ]
     before = [own_hooks.StopOnNan(program.loss)]
-    if not savers and (config.save_checkpoints_secs or config.save_checkpoints_steps):
+    if is_chief and not savers and (config.save_checkpoints_secs or config.save_checkpoints_steps):
         savers = [own_hooks.checkpoint_saver(config, program.scaffold)]
         before.extend(savers)
-    if saving_listeners:
+    if is_chief and saving_listeners:
         own_hooks.add_listeners(savers, saving_listeners)
-    before.extend(program.chief_hooks)
+    before.extend(chief_hooks)
     before.extend(own_hooks.progress_hooks(program, config, log_period))
     return (
         *before,

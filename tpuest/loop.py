@@ -187,6 +187,9 @@ class CompiledProgram:
             def step(iterator, *values):
                 element = iterator.get_next_as_optional()
                 more = element.has_value()
+                workers = self.program.topology.workers
+                if workers is not None:
+                    more = workers.agree(more)
 
                 def run():
                     return map(_tensors, self._step(pipeline, element.get_value(), fetches))
@@ -445,7 +448,8 @@ class CompiledProgram:
                 tensor if dims is None else _tf.split_over_cores(tensor, dims)
                 for tensor, dims in zip(batch, self.program.input_partitions, strict=True)
             ]
-        return self.build_replica(targets, batch, _static_replica_id(), meet)
+        own_id = _static_replica_id() - topology.first_replica_id
+        return self.build_replica(targets, batch, own_id, meet)
 
     def build_replica(
         self,
@@ -472,7 +476,8 @@ class CompiledProgram:
         bindings.update(self._handles(targets, replica_id, bindings))
         topology = self.program.topology
         keeps_cores = topology.is_tpu and topology.cores_per_replica is not None
-        built = self.program.source.transplant(targets, bindings, replica_id, meet, keeps_cores)
+        id_in_sync = self.program.topology.first_replica_id + replica_id
+        built = self.program.source.transplant(targets, bindings, id_in_sync, meet, keeps_cores)
         return [t for t in _with_operations_done(built) if isinstance(t, tf.Tensor)]
 
     def _host_step(self, fetches, per_replica, runs_host_call):
@@ -608,6 +613,6 @@ def _meet_on(topology: Topology) -> Callable | None:
     """Gives what holds the replicas' meetings where no TPU does it."""
     if topology.is_tpu:
         return None
-    if topology.num_replicas == 1:
+    if topology.num_replicas_in_sync == 1:
         return meet_alone
     return meet_in_replica_context(topology.devices)

@@ -28,6 +28,7 @@ from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_fun
 from tpuest.summaries import version_2_summaries
 from tpuest.topology import BatchSizes, Topology
 from tpuest.transplant import TransplantSource, core_of
+from tpuest.workers import config_for_writing
 
 LOSS = "loss"
 # An operation of every program: who fetches it wants steps to run, rather than just a value.
@@ -129,7 +130,7 @@ class ModelCall:
         if self.passes_batch_size:
             self._add_reserved(params)
         num_shards = self.topology.num_replicas if self.topology.on_cores else None
-        num_mirrored = self.topology.num_replicas if self.topology.is_mirrored else 1
+        num_mirrored = self.topology.num_replicas_in_sync if self.topology.is_mirrored else 1
         with trace.model_fn_scope(num_shards), mirroring.optimizers_sum_gradients(num_mirrored):
             return signatures.call_model_fn(
                 self.model_fn,
@@ -199,7 +200,8 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
     host = _Host(call.topology, call.batch_sizes.is_broadcast, pipeline)
     with contextlib.ExitStack() as scope:
         if call.mode == ModeKeys.TRAIN and call.config.model_dir:
-            scope.enter_context(version_2_summaries(call.config.model_dir))
+            directory = config_for_writing(call.config, call.topology.workers).model_dir
+            scope.enter_context(version_2_summaries(directory))
         spec = call.call(pipeline)
         if not isinstance(spec, (EstimatorSpec, TPUEstimatorSpec)):
             raise ValueError("model_fn should return an EstimatorSpec.")
@@ -225,7 +227,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         _check_cores_exist(program)
     if call.mode == ModeKeys.TRAIN:
         source.set_update(spec.train_op)
-    if call.mode == ModeKeys.TRAIN and call.topology.num_replicas > 1:
+    if call.mode == ModeKeys.TRAIN and call.topology.num_replicas_in_sync > 1:
         _check_gradients_are_summed(program)
     return program
 
@@ -304,7 +306,7 @@ def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
     is_prediction = spec.mode == ModeKeys.PREDICT
     loss = host.gather(spec.loss)
     if host.topology.is_mirrored and spec.mode == ModeKeys.TRAIN:
-        loss = mirroring.reported_loss(loss, host.topology.num_replicas)
+        loss = mirroring.reported_loss(loss, host.topology.num_replicas_in_sync)
     return {
         "loss": loss,
         "predictions": host.gather(spec.predictions) if is_prediction else None,

@@ -21,6 +21,7 @@ from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import STEP_MARKER
 from tpuest.variables import ReplicaVariables
+from tpuest.workers import Workers, lost_worker
 
 GLOBAL_STEP = tf.compat.v1.GraphKeys.GLOBAL_STEP
 # Who makes new names to fetch at every step must not fill the memory.
@@ -60,6 +61,7 @@ class ReplicaSession(_tf.SessionInterface):
         self.num_steps = 1
         self.steps_done = 0
         self._compiled = compiled
+        self._workers = compiled.program.topology.workers
         self._pipeline = pipeline
         self._host_every = host_every
         self._iterator = None
@@ -103,12 +105,24 @@ class ReplicaSession(_tf.SessionInterface):
                 self._global_step = int(self._compiled.variables.value(GLOBAL_STEP))
         return self._global_step
 
+    def goes_on(self, wants_to: bool) -> bool:
+        """Says whether to run another step: if all workers want to."""
+        if self._workers is None:
+            return wants_to
+        with _tf.eager_mode(), _LostWorker(self._workers):
+            return self._workers.go_on(wants_to)
+
+    def share_from_chief(self) -> None:
+        """Gives every worker the values of the chief's variables."""
+        if self._workers is not None:
+            self.variables.share_from_chief(self._workers)
+
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
         """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
         handler = self._fetch_handler(fetches)
         tensors = [self._readable(tensor) for tensor in handler.fetches()]
         targets = [*tensors, *handler.targets()]
-        with _tf.eager_mode(), _Explained(self.graph):
+        with _tf.eager_mode(), _LostWorker(self._workers), _Explained(self.graph):
             values = self._compute(targets, self._feeds(feed_dict))
         numpy = [None if value is None else value.numpy() for value in values[: len(tensors)]]
         return handler.build_results(self, numpy)
@@ -189,6 +203,21 @@ class ReplicaSession(_tf.SessionInterface):
         """Runs `num_steps` steps and gives the last one's values by name."""
         unique = {t.name: t for t in (*targets, *self._every_step)}
         wanted = [unique[name] for name in sorted(unique)]
+        if self._workers is None:
+            return self._run_unique_steps(wanted, feeds)
+        # What this worker alone reads beside the step (the chief, when it last saved) must not make it another step.
+        alone = [t for t in wanted if self._is_read_alone(t)]
+        before = self._compiled.run_host(alone) if alone else []
+        together = [t for t in wanted if not self._is_read_alone(t)]
+        self._workers.check_alike(target.name for target in together)
+        values = self._run_unique_steps(together, feeds)
+        return {**values, **{t.name: v for t, v in zip(alone, before, strict=True)}}
+
+    def _is_read_alone(self, target) -> bool:
+        is_tensor = isinstance(target, tf.Tensor) and target is not self._compiled.program.loss
+        return is_tensor and not self._compiled.needs_batch([target])
+
+    def _run_unique_steps(self, wanted, feeds) -> dict[str, Any]:
         if not self._is_exhausted:
             try:
                 return self._run_full_steps(wanted, feeds)
@@ -286,6 +315,21 @@ def _identities(fetches: Any) -> Any:
 
 def _end_of_data() -> tf.errors.OutOfRangeError:
     return tf.errors.OutOfRangeError(None, None, "End of sequence")
+
+
+class _LostWorker:
+    """Ends a session whose other workers are gone: made anew, as after a lost TPU, it would wait for them forever."""
+
+    def __init__(self, workers: Workers | None):
+        self._workers = workers
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, error_type, error, trace):
+        lost = (tf.errors.AbortedError, tf.errors.UnavailableError)
+        if self._workers is not None and isinstance(error, lost):
+            raise lost_worker() from error
 
 
 class _Explained:

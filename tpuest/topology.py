@@ -16,6 +16,18 @@ from tpuest import chips, errors, model_parallelism, tpu_system
 from tpuest.config import InputPipelineConfig
 from tpuest.spec import ModeKeys
 from tpuest.tpu_system import TPUSystem
+from tpuest.workers import Workers, join
+
+_ONE_MACHINE = (
+    tf.distribute.MirroredStrategy,
+    tf.distribute.OneDeviceStrategy,
+    tf.compat.v1.distribute.MirroredStrategy,
+    tf.compat.v1.distribute.OneDeviceStrategy,
+)
+_MULTI_WORKER = (
+    tf.distribute.MultiWorkerMirroredStrategy,
+    tf.compat.v1.distribute.experimental.MultiWorkerMirroredStrategy,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +46,7 @@ class Topology:
       cores_per_replica: cores that share one copy of the model; `None` without model parallelism.
       system: what is known of the cores; `None` without them.
       is_mirrored: whether replicas are a `tf.distribute` strategy's: optimizers sum gradients over them by themselves.
+      workers: the processes that train together, each with `num_replicas`; `None` where it is only this one.
     """
 
     strategy: tf.distribute.Strategy | None
@@ -46,11 +59,26 @@ class Topology:
     cores_per_replica: int | None = None
     system: TPUSystem | None = dataclasses.field(default=None, compare=False)
     is_mirrored: bool = False
+    workers: Workers | None = None
+
+    @property
+    def num_replicas_in_sync(self) -> int:
+        """Counts the copies of the model in all processes."""
+        return self.num_replicas * (self.workers.count if self.workers else 1)
+
+    @property
+    def first_replica_id(self) -> int:
+        """The number, among those of all processes, of this one's first replica."""
+        return self.num_replicas * self.workers.index if self.workers else 0
 
     @property
     def input_context(self) -> tf.distribute.InputContext | None:
         """What an `input_fn` may ask for under a `tf.distribute` strategy."""
-        return tf.distribute.InputContext(1, 0, self.num_replicas) if self.is_mirrored else None
+        if not self.is_mirrored:
+            return None
+        workers = self.workers
+        count, index = (workers.count, workers.index) if workers else (1, 0)
+        return tf.distribute.InputContext(count, index, self.num_replicas_in_sync)
 
     @property
     def replicas_per_host(self) -> int:
@@ -199,9 +227,7 @@ def find_topology(config: Any, use_tpu: bool, mode: str = ModeKeys.TRAIN) -> Top
       UnsupportedError: the configuration asks for other workers, or for a strategy that isn't carried.
     """
     if not use_tpu:
-        _check_is_alone(config)
-        strategy = _strategy_of(config, mode)
-        return _host_topology() if strategy is None else _strategy_topology(strategy)
+        return _topology_without_cores(config, mode)
     fabricated = tpu_system.fabricated_system(config, mode)
     if fabricated is not None:
         return _fabricated_topology(fabricated, config.tpu_config)
@@ -214,38 +240,65 @@ def find_topology(config: Any, use_tpu: bool, mode: str = ModeKeys.TRAIN) -> Top
     )
 
 
-def _check_is_alone(config: Any) -> None:
-    """Refuses what would otherwise train as if alone, each process into the same directory.
+def _topology_without_cores(config: Any, mode: str) -> Topology:
+    """Finds the devices of a mode; prediction has no strategy, as in the original."""
+    if config.num_ps_replicas > 0:
+        raise errors.UnsupportedError(
+            "TF_CONFIG with parameter servers",
+            "Leave them out of the cluster: the workers sum their gradients among themselves.",
+        )
+    if mode == ModeKeys.TRAIN and config.num_worker_replicas > 1:
+        return _workers_topology(config)
+    strategies = {ModeKeys.TRAIN: config.train_distribute, ModeKeys.EVAL: config.eval_distribute}
+    strategy = strategies.get(mode)
+    if config.num_worker_replicas > 1 and isinstance(strategy, _MULTI_WORKER):
+        raise errors.UnsupportedError(
+            f"eval_distribute={type(strategy).__name__} on one of several workers",
+            "Leave it out, and evaluate on the chief or in a process of task type 'evaluator'.",
+        )
+    return _host_topology() if strategy is None else _strategy_topology(strategy)
+
+
+class _Cluster:
+    """The cluster that the process has joined: TensorFlow's, too, is the process's."""
+
+    joined: Topology | None = None
+
+
+def _workers_topology(config: Any) -> Topology:
+    """Joins the other workers of TF_CONFIG, once a process.
 
     Raises:
-      UnsupportedError: the configuration asks for several workers.
+      UnsupportedError: the strategy is for one machine, or of another kind.
+      RuntimeError: TensorFlow has already run an op.
     """
-    if config.num_worker_replicas > 1 or config.num_ps_replicas > 0:
+    given = config.train_distribute
+    if given is not None and not isinstance(given, _MULTI_WORKER):
         raise errors.UnsupportedError(
-            "TF_CONFIG with several workers or parameter servers",
-            "Unset TF_CONFIG, or start one process only.",
+            f"TF_CONFIG with several workers and train_distribute={type(given).__name__}",
+            "Pass tf.distribute.MultiWorkerMirroredStrategy, or leave it out.",
         )
-
-
-def _strategy_of(config: Any, mode: str) -> tf.distribute.Strategy | None:
-    """Gives the strategy of a mode; prediction has none, as in the original."""
-    if mode == ModeKeys.TRAIN:
-        return config.train_distribute
-    return config.eval_distribute if mode == ModeKeys.EVAL else None
+    if _Cluster.joined is None or given not in (None, _Cluster.joined.strategy):
+        workers = join(given, config)
+        devices = tuple(workers.strategy.extended.worker_devices)
+        _Cluster.joined = Topology(
+            strategy=workers.strategy,
+            devices=devices,
+            num_hosts=1,
+            num_cores=1,
+            num_replicas=len(devices),
+            on_cores=False,
+            is_tpu=False,
+            is_mirrored=True,
+            workers=workers,
+        )
+    return _Cluster.joined
 
 
 @functools.cache
 def _strategy_topology(strategy: tf.distribute.Strategy) -> Topology:
     """Describes the devices of this machine that a strategy mirrors the model on."""
-    is_known = isinstance(
-        strategy,
-        (
-            tf.distribute.MirroredStrategy,
-            tf.compat.v1.distribute.MirroredStrategy,
-            tf.distribute.OneDeviceStrategy,
-            tf.compat.v1.distribute.OneDeviceStrategy,
-        ),
-    )
+    is_known = isinstance(strategy, (*_ONE_MACHINE, *_MULTI_WORKER))
     if not is_known:
         raise errors.UnsupportedError(
             f"RunConfig(train_distribute=..., eval_distribute=...) with {type(strategy).__name__}",

@@ -86,6 +86,19 @@ class ReplicaVariables:
                     copy.assign(value)
         self.checkpoint = None
 
+    def share_from_chief(self, workers):
+        """Gives every worker of a cluster the values that the chief's variables have."""
+        with _tf.eager_mode():
+            names = [
+                name
+                for name in sorted(self._copies)
+                if self.has_value(name) and _can_be_summed(self._copies[name][0].dtype)
+            ]
+            values = [self._copies[name][0].read_value() for name in names]
+            for name, value in zip(names, workers.share_from_chief(values), strict=True):
+                for copy in self._copies[name]:
+                    copy.assign(value)
+
     def combine(self, parts):
         """Puts together variables of which each replica holds a part, so that the first one's copy can be read.
 
@@ -133,3 +146,7 @@ class ReplicaVariables:
                     _tf.UninitializedVariable(shape=shape, dtype=dtype, name=label, trainable=False)
                 )
         return copies
+
+
+def _can_be_summed(dtype):
+    return dtype.is_floating or dtype.is_integer or dtype.is_bool or dtype.is_complex
