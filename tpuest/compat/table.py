@@ -566,6 +566,17 @@ ROWS: dict[str, dict[str, str]] = {
         "UnionClusterResolver": "tensorflow:distribute.cluster_resolver.UnionResolver",
         "TPUClusterResolver": "tpuest.compat.cluster_resolver:TPUClusterResolver",
     },
+    "tensorflow.contrib.crf": _rows(
+        "tpuest.compat.crf:",
+        "crf_binary_score",
+        "crf_decode",
+        "crf_log_likelihood",
+        "crf_log_norm",
+        "crf_multitag_sequence_score",
+        "crf_sequence_score",
+        "crf_unary_score",
+        "viterbi_decode",
+    ),
     "tensorflow.contrib.data": _DATA,
     "tensorflow.contrib.distribute": {
         **_rows(
@@ -914,7 +925,6 @@ ADVICE: dict[str, str] = {
     "tensorflow.contrib.tpu": (
         "It belonged to the original's engine; tpuest has another: use TPUEstimator's public arguments."
     ),
-    "tensorflow.contrib.crf": "Use tensorflow_addons' sources of text/crf.py: they need TensorFlow only.",
     "tensorflow.contrib.cudnn_rnn": "Use tf.compat.v1.nn.rnn_cell, or tf.keras.layers.LSTM.",
     "tensorflow.contrib.distributions": "Use tensorflow_probability's tfp.distributions.",
     "tensorflow.contrib.image": "Use tf.image, or tf.raw_ops.ImageProjectiveTransformV3.",
