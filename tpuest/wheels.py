@@ -6,6 +6,7 @@ same folder, and the one installed last lies over the others.
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import os
 
@@ -26,9 +27,14 @@ def find_versions(*names: str) -> dict[str, str]:
 
 def is_whole(name: str) -> bool:
     """Says whether an installed distribution's libraries are its own, as pip recorded them."""
-    files = importlib.metadata.files(name) or []
-    libraries = [file for file in files if ".so" in file.name and file.size is not None]
-    return all(_size(file.locate()) == file.size for file in libraries)
+    distribution = importlib.metadata.distribution(name)
+    # Not its `files`: from Python 3.12 on they are only those that are there.
+    record = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+    return all(
+        _size(distribution.locate_file(path)) == int(size)
+        for path, _, size in record
+        if ".so" in os.path.basename(path) and size
+    )
 
 
 def _size(path: os.PathLike) -> int | None:
