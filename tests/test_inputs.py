@@ -473,6 +473,37 @@ def test_arrays_are_constant_tensors(tmp_path, num_cores):
     assert recorder.batches == [IDS[:4].tolist()] * 2
 
 
+def flat_images(params):
+    """Gives images with the examples innermost and all in one dimension, as programs do to spare a TPU the work."""
+
+    def flatten(ids):
+        images = tf.tile(ids[:, tf.newaxis], [1, 3])
+        return tf.reshape(tf.transpose(images), [3 * params["batch_size"]]), ids
+
+    dataset = tf.data.Dataset.from_tensor_slices(IDS)
+    return dataset.batch(params["batch_size"], drop_remainder=True).map(flatten)
+
+
+def ids_of_flat_images(images, labels):
+    ids = tf.reshape(images, [3, -1])[2]
+    return ids if labels is None else tf.where(tf.equal(ids, labels), ids, -tf.ones_like(ids))
+
+
+@pytest.mark.parametrize("mode", [ModeKeys.TRAIN, ModeKeys.EVAL])
+def test_tensors_of_a_core_batch_may_have_their_own_first_dimensions(tmp_path, mode):
+    recorder = Recorder()
+    tpu = {"per_host_input_for_training": InputPipelineConfig.PER_HOST_V2}
+    with simulation(TWO_CORES):
+        estimator = make_estimator(
+            tmp_path, echo_model(recorder, ids_of_flat_images), TWO_CORES, tpu=tpu
+        )
+        if mode == ModeKeys.TRAIN:
+            estimator.train(flat_images)
+        else:
+            estimator.evaluate(flat_images)
+    assert recorder.batches == ids_in_batches()
+
+
 @pytest.mark.parametrize("num_cores", [TWO_CORES, EIGHT_CORES])
 def test_each_core_may_have_an_iterator_of_its_own(tmp_path, num_cores):
     """PER_SHARD_V1, where the original takes tensors only."""

@@ -73,32 +73,36 @@ class CoreBatches:
                 f"batch_axis has {len(axes)} entries; input_fn gives {len(flat)} tensors."
             )
         evaluates = mode != ModeKeys.TRAIN
+        names = list(named_tensors(batch))
+        _check_shapes(names, axes, batch_size_may_vary=evaluates)
+        sizes_given = [t.shape.as_list()[axis] for (_, t), axis in zip(names, axes)]
         rebatched = evaluates and sizes.is_core_batch and not sizes.is_broadcast
+        # Images made flat for a core's memory beside labels: such batches cannot be put together anew.
+        rebatched = rebatched and len({size for size in sizes_given if size}) < 2
         expected = (
             sizes.global_batch_size // sizes.num_input_calls
             if rebatched
             else sizes.input_batch_size
         )
-        names = list(named_tensors(batch))
-        _check_shapes(names, axes, batch_size_may_vary=evaluates)
-        sizes_given = [t.shape.as_list()[axis] for (_, t), axis in zip(names, axes)]
         known = [] if rebatched else [size for size in sizes_given if size]
-        batch_size = known[0] if known else expected
+        batch_size = known[0] if known and expected not in known else expected
+        own_sizes = [(not rebatched and size) or batch_size for size in sizes_given]
         parts = (
             sizes.replicas_per_call
             if rebatched or not sizes.is_core_batch or sizes.is_broadcast
             else 1
         )
-        if batch_size % parts and not sizes.is_broadcast:
+        uncut = [size for size in own_sizes if size % parts and not sizes.is_broadcast]
+        if uncut:
             raise ValueError(
-                f"input_fn gives batches of {batch_size} examples, which cannot be split over {parts} cores. "
+                f"input_fn gives batches of {uncut[0]} examples, which cannot be split over {parts} cores. "
                 "Use params['batch_size'] as the batch size."
             )
         return cls(
             structure=batch,
             specs=tuple(
-                tf.TensorSpec(_with_size(t.shape, axis, batch_size), t.dtype)
-                for t, axis in zip(flat, axes)
+                tf.TensorSpec(_with_size(t.shape, axis, size), t.dtype)
+                for t, axis, size in zip(flat, axes, own_sizes)
             ),
             axes=axes,
             batch_size=batch_size,
