@@ -121,7 +121,7 @@ class CheckReport:
 
     mode: str
     tpu: PlannedTPU
-    core_batch_size: int | None
+    core_batch_size: int | None = None
     findings: tuple[Finding, ...] = ()
     num_traced_replicas: int = 0
     num_sums: int = 0

@@ -102,7 +102,7 @@ def check(
     try:
         with watch.timing("building"):
             topology_there = planned_topology(tpu)
-            program, _ = estimator.build_for(topology_there, mode, recorded.input_fn)
+            program, pipeline = estimator.build_for(topology_there, mode, recorded.input_fn)
     except errors.UnfitInputError as error:
         findings = check_inputs.find_unfit(error, recorded, mode)
         return CheckReport(
@@ -112,7 +112,8 @@ def check(
             tuple(findings),
             unseen=("model_fn, which has no batch to be called with",),
         )
-    return _StepCheck(program, tpu, exact, watch).run()
+    report = _StepCheck(program, tpu, exact, watch).run()
+    return dataclasses.replace(report, core_batch_size=pipeline.core_batches.core_batch_size)
 
 
 class _StepCheck:
@@ -144,11 +145,9 @@ class _StepCheck:
         if compiler is not None and step is not None and not self._findings:
             with self._watch.timing("compiling"):
                 compiled = self._compile(step)
-        batch = self._program.inputs[0].shape.as_list() if self._program.inputs else [None]
         return CheckReport(
             mode=self._program.mode,
             tpu=self._tpu,
-            core_batch_size=batch[0],
             findings=tuple(group_by_line(self._findings)),
             num_traced_replicas=num_replicas,
             num_sums=num_sums,
