@@ -119,6 +119,14 @@ SMALLER = "Use a smaller batch for each core, more cores, bfloat16 activations, 
 FEWER_PARAMETERS = "Variables and the optimizer's slots must fit on every core: a smaller model, or an optimizer with fewer slots."
 STATIC_BATCH = "dataset.batch(params['batch_size'], drop_remainder=True)"
 STATIC_LENGTH = "Pad to one length before batching: padded_batch(padded_shapes=...), or FixedLenFeature([max_length], ...)."
+STATIC_PREDICTION = (
+    "Keep the batch dimension of the features: reshape with params['batch_size'] rather than -1, and avoid "
+    "tf.boolean_mask and tf.unique."
+)
+GIVEN_TO_HOST = (
+    "Pass the tensor along with the function: eval_metrics=(metric_fn, [labels, logits]), "
+    "host_call=(function, [tensor])."
+)
 ENCODE = "Turn strings into numbers, and sparse or ragged tensors into dense ones, in input_fn."
 
 

@@ -81,6 +81,7 @@ def check(
 
     Raises:
       ValueError: there is no such TPU or mode, or the estimator runs this mode on the CPU.
+      UnsupportedError: a replica is spread over several cores.
       RuntimeError: the TPU's compiler is installed and doesn't run.
       UnsupportedError: a replica of the model has several cores.
     """
@@ -97,6 +98,11 @@ def check(
             "Checking TPUConfig(num_cores_per_replica=...) over 1",
             "Check the program with num_cores_per_replica=None: whether one core compiles and holds it.",
         )
+    if (estimator.config.tpu_config.num_cores_per_replica or 1) > 1:
+        raise errors.UnsupportedError(
+            "Checking a model that is spread over several cores (num_cores_per_replica > 1)",
+            "Check it with num_cores_per_replica=None, on a slice whose cores have the memory.",
+        )
     recorded = check_inputs.RecordedInput(input_fn)
     watch = _Watch()
     try:
@@ -112,8 +118,28 @@ def check(
             tuple(findings),
             unseen=("model_fn, which has no batch to be called with",),
         )
+    except errors.UnfitModelError as error:
+        return CheckReport(
+            mode,
+            tpu,
+            findings=(_finding_of(error),),
+            unseen=("the step: model_fn could not be built",),
+        )
     report = _StepCheck(program, tpu, exact, watch).run()
     return dataclasses.replace(report, core_batch_size=pipeline.core_batches.core_batch_size)
+
+
+def _finding_of(error: errors.UnfitModelError) -> Finding:
+    """Makes a finding of what the build of a program refused."""
+    is_tensor = tf.is_tensor(error.culprit)
+    operation = error.culprit.op if is_tensor else error.culprit
+    found = check_scan.describe(
+        operation,
+        Kind.DYNAMIC_SHAPE if is_tensor else Kind.HOST_ONLY,
+        check_advice.STATIC_PREDICTION if is_tensor else check_advice.GIVEN_TO_HOST,
+        str(error).partition(". ")[0],
+    )
+    return dataclasses.replace(found, name=error.name)
 
 
 class _StepCheck:

@@ -59,6 +59,20 @@ class UnfitInputError(ValueError):
         return _input_name(self.argument, self.key)
 
 
+class UnfitModelError(ValueError):
+    """Says which tensor or operation of `model_fn` breaks a rule of the cores.
+
+    Attributes:
+      name: "predictions['y']", or the operation's.
+      culprit: the tensor or operation.
+    """
+
+    def __init__(self, message: str, name: str | None = None, culprit: object = None):
+        super().__init__(message)
+        self.name = name
+        self.culprit = culprit
+
+
 def _input_name(argument: str, key: str | None) -> str:
     return argument if key is None else f"{argument}[{key!r}]"
 
@@ -147,32 +161,36 @@ def scalar_input(argument: str, key: str | None, tensor: object) -> UnfitInputEr
     )
 
 
-def dynamic_prediction_shape(key: str, tensor: object) -> ValueError:
+def dynamic_prediction_shape(key: str, tensor: object) -> UnfitModelError:
     """Says which prediction has a batch dimension only known at run time.
 
     Args:
       key: the tensor's key in `TPUEstimatorSpec.predictions`.
       tensor: the tensor.
     """
-    return ValueError(
+    return UnfitModelError(
         f"The tensor with key ({key}) in TPUEstimatorSpec.predictions has dynamic shape (should "
         f"be static). Tensor: {tensor}. Keep the batch dimension of the features: reshape with "
-        "`params['batch_size']` rather than -1, and avoid `tf.boolean_mask` and `tf.unique`."
+        "`params['batch_size']` rather than -1, and avoid `tf.boolean_mask` and `tf.unique`.",
+        f"predictions[{key!r}]",
+        tensor,
     )
 
 
-def captured_core_tensor(function: str, operation: object) -> ValueError:
+def captured_core_tensor(function: str, operation: object) -> UnfitModelError:
     """Says that a function of the host uses a tensor of `model_fn` that it wasn't given.
 
     Args:
       function: 'scaffold_fn', 'eval_metrics' or 'host_call'.
       operation: the `tf.Operation` that does.
     """
-    return ValueError(
+    return UnfitModelError(
         f"Inside {function}: Op {operation.name} ({operation.type}) depends on TPU computation, "
         "which is not allowed: it runs on the host, where tensors of model_fn have no value. "
         "Pass the tensor along with the function: `eval_metrics=(metric_fn, [labels, logits])`, "
-        "`host_call=(function, [tensor])`; a scaffold_fn can use none."
+        "`host_call=(function, [tensor])`; a scaffold_fn can use none.",
+        operation.name,
+        operation,
     )
 
 

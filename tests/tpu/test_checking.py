@@ -134,10 +134,50 @@ def test_evaluation_and_prediction_are_checked_too(mode):
     assert finding.op_types == ("ResizeBicubic",)
 
 
+def test_a_prediction_of_unknown_length_is_named_with_its_line():
+    def model_fn(features, labels, mode):
+        large = tf.boolean_mask(features["x"], features["n"] > 2)  # at fault
+        return tpuest.TPUEstimatorSpec(mode, {"large": large})
+
+    estimator = make_estimator(model_fn, predict_batch_size=8, params=None)
+    (finding,) = tpuest.check(estimator, broken.good_input_fn, ModeKeys.PREDICT).findings
+    assert (finding.kind.value, finding.name) == ("dynamic shape", "predictions['large']")
+    assert finding.origin.source.endswith(broken.MARK)
+
+
+def test_a_metric_that_captures_a_tensor_is_named_with_its_line():
+    def model_fn(features, labels, mode):
+        loss = tf.reduce_mean(features["x"])
+
+        def metric_fn(x):
+            return {"mean": v1.metrics.mean(x + loss)}  # at fault
+
+        return tpuest.TPUEstimatorSpec(mode, loss=loss, eval_metrics=(metric_fn, [features["x"]]))
+
+    estimator = make_estimator(model_fn, eval_batch_size=8, params=None)
+    (finding,) = tpuest.check(estimator, broken.good_input_fn, ModeKeys.EVAL).findings
+    assert (finding.kind.value, finding.origin.source[-len(broken.MARK) :]) == (
+        "host only",
+        broken.MARK,
+    )
+
+
 def test_an_estimator_without_cores_is_refused():
     estimator = make_estimator(broken.BROKEN["bicubic"].model_fn, use_tpu=False)
     with pytest.raises(ValueError, match="use_tpu=True"):
         tpuest.check(estimator, broken.good_input_fn, ModeKeys.TRAIN)
+
+
+def test_a_model_over_several_cores_is_refused():
+    tpu_config = tpuest.TPUConfig(num_cores_per_replica=2)
+    estimator = tpuest.TPUEstimator(
+        BROKEN["bicubic"].model_fn,
+        config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY, tpu_config=tpu_config),
+        train_batch_size=broken.BATCH_SIZE,
+        params={"size": 1},
+    )
+    with pytest.raises(tpuest.UnsupportedError, match="num_cores_per_replica"):
+        tpuest.check(estimator, broken.good_input_fn, ModeKeys.TRAIN, "v5e:2x2")
 
 
 def test_an_error_of_model_fn_stays_the_users():
