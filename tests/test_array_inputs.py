@@ -65,18 +65,21 @@ def test_the_graph_holds_no_data():
 
 @pytest.mark.parametrize("num_cores", [CPU, TWO_CORES])
 def test_estimators_train_evaluate_and_predict_on_arrays(tmp_path, num_cores):
+    calls = []
     with models.simulation(num_cores):
-        estimator = models.make_estimator(tmp_path, num_cores)
+        model_fn = models.linear_model(calls=calls)
+        estimator = models.make_estimator(tmp_path, num_cores, model_fn)
         features, size = {"x": models.X}, models.BATCH_SIZE
         endless = numpy_input_fn(features, models.Y, size, num_epochs=None, shuffle=False)
         estimator.train(endless, steps=7)
         once = numpy_input_fn(features, models.Y, size, shuffle=False)
-        metrics = estimator.evaluate(once)
+        metrics = [estimator.evaluate(once) for _ in range(2)][-1]
         predictions = list(estimator.predict(numpy_input_fn(features, None, size, shuffle=False)))
     _, w, b = models.trained(7)
     np.testing.assert_allclose(estimator.get_variable_value("w"), w, rtol=1e-5)
     outputs = models.X @ w + b
     np.testing.assert_allclose(metrics["error"], np.mean(np.abs(outputs - models.Y)), rtol=1e-5)
+    assert calls == ["train", "eval", "infer"]
     np.testing.assert_allclose([p["outputs"] for p in predictions], outputs, rtol=1e-5)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tpuest.pipeline import DATASET
+
 _TARGET = "__target_key__"
 
 
@@ -48,16 +50,20 @@ def numpy_input_fn(
     """
     _check_shuffle(shuffle)
 
-    def input_fn() -> Any:
+    def make_dataset() -> tf.data.Dataset:
         features = _named_arrays(x)
         labels = _named_labels(y, features)
         _check_lengths(features, labels)
-        order = _Order(batch_size, num_epochs, shuffle, queue_capacity, num_threads)
-        batch = iter(order.take([*features.values(), *labels.values()]))
-        taken = _in_form_of(x, features, batch)
-        return taken if y is None else (taken, _in_form_of(y, labels, batch))
 
-    return input_fn
+        def in_form(batch):
+            tensors = iter(batch)
+            taken = _in_form_of(x, features, tensors)
+            return taken if y is None else (taken, _in_form_of(y, labels, tensors))
+
+        order = _Order(batch_size, num_epochs, shuffle, queue_capacity, num_threads)
+        return order.take([*features.values(), *labels.values()], in_form)
+
+    return _as_input_fn(make_dataset)
 
 
 def pandas_input_fn(
@@ -100,15 +106,28 @@ def pandas_input_fn(
     labels = {} if y is None else _columns(y) if has_columns else {target_column: _array(y)}
     capacity = 4 * len(x) if queue_capacity is None else queue_capacity
 
-    def input_fn() -> Any:
-        order = _Order(batch_size, num_epochs, shuffle, capacity, num_threads)
-        batch = iter(order.take([*features.values(), *labels.values()]))
-        taken = dict(zip(features, batch))
+    def in_form(batch):
+        tensors = iter(batch)
+        taken = dict(zip(features, tensors))
         if y is None:
             return taken
-        targets = dict(zip(labels, batch))
+        targets = dict(zip(labels, tensors))
         return taken, targets if has_columns else targets[target_column]
 
+    def make_dataset() -> tf.data.Dataset:
+        order = _Order(batch_size, num_epochs, shuffle, capacity, num_threads)
+        return order.take([*features.values(), *labels.values()], in_form)
+
+    return _as_input_fn(make_dataset)
+
+
+def _as_input_fn(make_dataset: Callable) -> Callable:
+    """Gives an `input_fn` that returns tensors, as programs expect, and knows its dataset, which an estimator prefers."""
+
+    def input_fn() -> Any:
+        return tf.compat.v1.data.make_one_shot_iterator(make_dataset()).get_next()
+
+    setattr(input_fn, DATASET, make_dataset)
     return input_fn
 
 
@@ -129,10 +148,14 @@ class _Order:
         self._capacity = capacity
         self._num_threads = num_threads
 
-    def take(self, arrays: Sequence[np.ndarray]) -> list[tf.Tensor]:
-        """Gives the tensors of the next batch, `[batch_size, ...]`.
+    def take(self, arrays: Sequence[np.ndarray], in_form: Callable) -> tf.data.Dataset:
+        """Gives batches of the arrays' rows, `[batch_size, ...]`.
 
         Without a last epoch every batch is whole, and its size static.
+
+        Args:
+          arrays: equally long.
+          in_form: makes an element of the list of a batch's tensors.
         """
         dtypes = [tf.as_dtype(array.dtype) for array in arrays]
         size = self._batch_size if self._num_epochs is None else None
@@ -144,10 +167,9 @@ class _Order:
             batch = tf.numpy_function(rows_of_arrays, [rows], dtypes, stateful=False)
             for tensor, array in zip(batch, arrays):
                 tensor.set_shape([size, *array.shape[1:]])
-            return tuple(batch)
+            return in_form(batch)
 
-        batches = self._rows(len(arrays[0])).batch(self._batch_size).map(read)
-        return list(tf.compat.v1.data.make_one_shot_iterator(batches).get_next())
+        return self._rows(len(arrays[0])).batch(self._batch_size).map(read)
 
     def _rows(self, num_examples: int) -> tf.data.Dataset:
         num_epochs = None if self._num_epochs is None else self._num_epochs * self._num_threads

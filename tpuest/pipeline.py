@@ -32,6 +32,8 @@ from tpuest.spec import ModeKeys
 from tpuest.topology import BatchSizes, Topology
 from tpuest.transplant import TransplantSource
 
+# Attribute of an `input_fn` that returns tensors: makes the dataset they come from, which later calls can use as well.
+DATASET = "tpuest_dataset"
 _TABLES = tf.compat.v1.GraphKeys.TABLE_INITIALIZERS
 _QUEUES = tf.compat.v1.GraphKeys.QUEUE_RUNNERS
 
@@ -78,7 +80,7 @@ class InputCall:
             else:
                 scope.enter_context(tf.device("/device:CPU:0"))
             return signatures.call_input_fn(
-                self.input_fn,
+                getattr(self.input_fn, DATASET, self.input_fn),
                 params=params,
                 mode=self.mode,
                 config=copy.deepcopy(self.config),

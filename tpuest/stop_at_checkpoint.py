@@ -14,14 +14,17 @@ from tpuest.estimator import Estimator
 def make_stop_at_checkpoint_step_hook(
     estimator: Estimator, last_step: int, wait_after_file_check_secs: float = 30
 ) -> tf.compat.v1.train.SessionRunHook:
-    """Makes a hook that ends training at a step; on workers, not before a checkpoint of it is there.
+    """Makes a hook that ends training at a step.
+
+    In a process that isn't the chief it waits for a checkpoint of that step. The workers of a cluster needn't: they take
+    every step together.
 
     Args:
       estimator: which is trained.
       last_step: the global step to end at.
-      wait_after_file_check_secs: seconds that a worker waits after it looked for the checkpoint.
+      wait_after_file_check_secs: seconds to wait after each look for the checkpoint.
     """
-    if estimator.config.is_chief:
+    if estimator.config.is_chief or estimator.config.num_worker_replicas > 1:
         return tf.compat.v1.train.StopAtStepHook(last_step=last_step)
     return StopAtCheckpointStep(estimator.model_dir, last_step, wait_after_file_check_secs)
 

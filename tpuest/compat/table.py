@@ -683,6 +683,9 @@ ROWS: dict[str, dict[str, str]] = {
         "RunConfig": "tpuest.run_config:RunConfig",
         "Experiment": _EXPERIMENT,
     },
+    "tensorflow.contrib.learn.io": _INPUTS,
+    "tensorflow.contrib.learn.python.learn.learn_io.numpy_io": _INPUTS,
+    "tensorflow.contrib.learn.python.learn.learn_io.pandas_io": _INPUTS,
     "tensorflow.contrib.learn.monitors": {
         "ValidationMonitor": _EXPERIMENT,
         "replace_monitors_with_hooks": "tpuest.compat.tpu_hooks:replace_monitors_with_hooks",
@@ -867,6 +870,8 @@ ALIASES: dict[str, str] = {
     "tensorflow.python.tpu.tpu_context": f"{_ORIGINAL}.tpu.tpu_context",
     "tensorflow.python.tpu.tpu_estimator": f"{_ORIGINAL}.tpu.tpu_estimator",
     "tensorflow.contrib.estimator.python.estimator.early_stopping": f"{_ORIGINAL}.early_stopping",
+    "tensorflow.contrib.estimator.python.estimator.extenders": f"{_ORIGINAL}.extenders",
+    "tensorflow.contrib.estimator.python.estimator.hooks": f"{_ORIGINAL}.hooks.hooks",
     "tensorflow.contrib.tpu.proto": "tensorflow.core.protobuf.tpu",
     "tensorflow.contrib.tpu.python.ops.tpu_ops": "tensorflow.python.tpu.ops.tpu_ops",
     "tensorflow.contrib.tpu.python.tpu.device_assignment": "tensorflow.python.tpu.device_assignment",
