@@ -63,6 +63,7 @@ def test_workers_take_the_steps_of_one_process(run):
     for values in (chief, worker):
         np.testing.assert_allclose(values["w"], w.ravel(), RTOL)
         np.testing.assert_allclose(values["b"], b, RTOL)
+        assert values["last checkpoint"] == 7
     np.testing.assert_allclose(checkpoint(directory / "together", 7)[0], w, RTOL)
 
 

@@ -73,8 +73,9 @@ def together():
     watch = Watch()
     train_spec = tpuest.TrainSpec(input_fn(None), max_steps=7, hooks=[watch])
     eval_spec = tpuest.EvalSpec(eval_input_fn, throttle_secs=0)
-    tpuest.train_and_evaluate(estimator("together"), train_spec, eval_spec)
-    return watch.values
+    trained = estimator("together")
+    tpuest.train_and_evaluate(trained, train_spec, eval_spec)
+    return {**watch.values, "last checkpoint": int(trained.get_variable_value("global_step"))}
 
 
 def data_that_ends_earlier_on_one():

@@ -137,6 +137,9 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
             pace.measure(session.num_steps, elapsed)
             if iterations is not None:
                 iterations.measure(session.num_steps, elapsed)
+    creator.session.goes_on(
+        True
+    )  # Nobody looks for the last checkpoint before the chief has written it.
     if loss is None:
         tf.compat.v1.logging.warn(
             "Training with estimator made no steps. Perhaps input is empty or misspecified."
