@@ -30,7 +30,7 @@ def simulating(find_meta_graph: Callable) -> Callable:
 
     def find(loader: Any, tags: Any) -> Any:
         meta_graph = find_meta_graph(loader, tags)
-        if topology.simulated_cores() and tf.saved_model.TPU in meta_graph.meta_info_def.tags:
+        if topology.cores_to_simulate() and tf.saved_model.TPU in meta_graph.meta_info_def.tags:
             return on_simulated_cores(meta_graph)
         return meta_graph
 
