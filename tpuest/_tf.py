@@ -55,6 +55,9 @@ from tensorflow.python.ops.summary_ops_v2 import summary_writer_initializer_op  
 # export_versions: read from its module at each call, as the original does: its tests put another function there.
 from tensorflow.python.platform import gfile  # noqa: F401
 
+# pipeline: the warning of queues is logged through its module, as the original does: its tests put another function there.
+from tensorflow.python.platform import tf_logging  # noqa: F401
+
 # tpu_system: who fabricates a TPU system replaces this module's query; the job's name is inferred here too.
 from tensorflow.python.tpu import tpu_system_metadata
 

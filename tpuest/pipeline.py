@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpuest import _tf, signatures
+from tpuest.compat import tpu_util
 from tpuest.core_batches import (
     CoreBatches,
     PartialBatches,
@@ -174,6 +175,8 @@ def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:
     graph = tf.compat.v1.get_default_graph()
     results = [call.call(index) for index in range(call.batch_sizes.num_input_calls)]
     are_datasets = all(isinstance(result, tf.data.Dataset) for result in results)
+    if call.topology.on_cores and graph.get_collection(_QUEUES):
+        _tell_of_queues()
     elements = [_symbolic_element(result) for result in results]
     if call.topology.on_cores and call.mode == ModeKeys.PREDICT:
         for element in elements:
@@ -190,6 +193,22 @@ def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:
     is_reusable = are_datasets and not graph.get_collection(_QUEUES)
     build = _core_pipeline if call.topology.on_cores else _host_pipeline
     return build(call, batches, readers, is_reusable)
+
+
+def _tell_of_queues() -> None:
+    """Warns of queues that feed cores, in the original's words.
+
+    Raises:
+      RuntimeError: the program asked for input in a loop of the graph, in which they don't work.
+    """
+    message = (
+        "Input pipeline contains one or more QueueRunners. It could be slow and not scalable. Please consider "
+        "converting your input pipeline to use `tf.data` instead (see https://www.tensorflow.org/guide/datasets "
+        "for instructions)."
+    )
+    if tpu_util.wraps_input_into_loop():
+        raise RuntimeError(message)
+    _tf.tf_logging.warn(message)
 
 
 def features_and_labels(element: Any, mode: str) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import numbers
+import sys
 from typing import Any
 
 from tpuest import config
@@ -14,10 +15,20 @@ LOCAL_MASTER = ""
 SERVICE_KEY = "service"
 TPU_WORKER_JOB_NAME = "tpu_worker_job_name"
 TPU_REPLICATE_ATTRIBUTE = "_tpu_replicate"
-# Read and set by programs of the time; the engine has no infeed loop to wrap.
+# Programs of the time set it in the original's module; the engine has no infeed loop to wrap.
 WRAPS_INPUT_INTO_LOOP = False
+_WHERE_IT_IS_SET = (
+    "tensorflow_estimator.python.estimator.tpu.tpu_estimator",
+    "_WRAP_INPUT_FN_INTO_WHILE_LOOP",
+)
 
 IterationsPerLoopCounter = collections.namedtuple("IterationsPerLoopCounter", ["value", "unit"])
+
+
+def wraps_input_into_loop() -> bool:
+    """Says whether the program wants `input_fn` in a loop of the graph, in which queues don't work."""
+    module, name = _WHERE_IT_IS_SET
+    return vars(sys.modules.get(module, object)).get(name, WRAPS_INPUT_INTO_LOOP)
 
 
 def parse_iterations_per_loop(iterations_per_loop: int | str) -> IterationsPerLoopCounter:
