@@ -1,6 +1,7 @@
 """The only file that imports `tensorflow.python.*`; each line says why."""
 
 import contextlib
+import functools
 import itertools
 
 import numpy as np
@@ -52,11 +53,11 @@ from tensorflow.python.ops.resource_variable_ops import UninitializedVariable  #
 # spec.HostCallHook: a session must initialise the summary writers of a host call; no public list of them.
 from tensorflow.python.ops.summary_ops_v2 import summary_writer_initializer_op  # noqa: F401
 
-# export_versions: read from its module at each call, as the original does: its tests put another function there.
-from tensorflow.python.platform import gfile  # noqa: F401
-
-# pipeline: the warning of queues is logged through its module, as the original does: its tests put another function there.
-from tensorflow.python.platform import tf_logging  # noqa: F401
+# export_versions, pipeline: read from their modules at each call, as the original does: its tests put other functions there.
+from tensorflow.python.platform import (
+    gfile,  # noqa: F401
+    tf_logging,  # noqa: F401
+)
 
 # tpu_system: who fabricates a TPU system replaces this module's query; the job's name is inferred here too.
 from tensorflow.python.tpu import tpu_system_metadata
@@ -348,3 +349,73 @@ def last_loss_reduction(graph):
 def worker_index(strategy):
     """Tells the number of this process among those of a MultiWorkerMirroredStrategy; the chief's is 0."""
     return strategy.extended._id_in_cluster
+
+
+# embeddings, compat.feature_layers: feature columns know what to do with a cache of features and a keeper of variables;
+# those of TPU embeddings leave in a collection where they were used. Slow to load, and only programs with columns ask.
+_COLUMN_NAMES = ("FeatureTransformationCache", "StateManager")
+# Collection: name of a column's variable to its scope and its name there.
+SCOPES_OF_COLUMNS = "_tpu_feature_column_scope"
+
+
+def __getattr__(name):
+    if name in _COLUMN_NAMES:
+        from tensorflow.python.feature_column import feature_column_v2
+
+        return getattr(feature_column_v2, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@functools.cache
+def embedding_columns():
+    """Gives the classes of columns: those of TPU embeddings, and all that an `EmbeddingConfigSpec` takes."""
+    from tensorflow.python.feature_column import feature_column, feature_column_v2
+    from tensorflow.python.tpu import feature_column as of_tpu
+    from tensorflow.python.tpu import feature_column_v2 as of_tpu_v2
+
+    embedded = (
+        of_tpu_v2._TPUEmbeddingColumnV2,
+        of_tpu_v2._TPUSharedEmbeddingColumnV2,
+        of_tpu._TPUEmbeddingColumn,
+        of_tpu._TPUSharedEmbeddingColumn,
+    )
+    others = (
+        feature_column._NumericColumn,
+        feature_column_v2.NumericColumn,
+        feature_column._EmbeddingColumn,
+        feature_column_v2.EmbeddingColumn,
+        feature_column._SharedEmbeddingColumn,
+    )
+    return embedded, embedded + others
+
+
+def is_tensor_core_column(column):
+    """Says whether a column of TPU embeddings is looked up by the core itself."""
+    from tensorflow.python.tpu import feature_column_v2 as of_tpu
+
+    kinds = (
+        of_tpu._TPUDeviceSpecificEmbeddingColumnV2,
+        of_tpu._TPUSharedDeviceSpecificEmbeddingColumnV2,
+    )
+    on_core = of_tpu.EmbeddingDevice.TPU_TENSOR_CORE
+    return isinstance(column, kinds) and column._embedding_lookup_device == on_core
+
+
+def sequence_length_key(feature_key):
+    """Gives the key under which a sequence column of TPU embeddings looks for its lengths."""
+    from tensorflow.python.tpu import feature_column
+
+    return feature_column.get_sequence_length_feature_key_name_from_feature_key_name(feature_key)
+
+
+def pad_ids_for_core(column, features):
+    """Gives the features that a column takes which is looked up by the core itself: padded ids, and which are real."""
+    from tensorflow.python.tpu import feature_column_v2
+
+    key, width = column.categorical_column.key, column._tensor_core_shape[1]
+    ids, mask = feature_column_v2.pad_sparse_embedding_lookup_indices(features[key], width)
+    shape = [features[key].shape.as_list()[0], width]
+    mask_key = key + feature_column_v2._TENSOR_CORE_MASK_KEY_SUFFIX
+    if mask_key in features:
+        raise ValueError(f"Mask key {mask_key} for Tensor Core embedding is already in use.")
+    return {key: tf.ensure_shape(ids, shape), mask_key: tf.ensure_shape(mask, shape)}

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tpuest import run_config
 from tpuest.config import InputPipelineConfig, RunConfig, TPUConfig
+from tpuest.embedding_config import EmbeddingConfigSpec
 from tpuest.spec import WarmStartSettings
 
 
@@ -141,6 +142,25 @@ def check_batch_sizes(train_batch_size: Any, eval_batch_size: Any, predict_batch
             raise TypeError(f"{name} must be int, got {type(size)}")
         if size <= 0:
             raise ValueError(f"{name} must be positive, got {size}")
+
+
+def check_embeddings(spec: Any, tpu_config: TPUConfig, use_tpu: bool) -> None:
+    """Refuses an `embedding_config_spec` that isn't one, or that the run can't have.
+
+    Raises:
+      TypeError: it is of another class.
+      ValueError: one core, or 'mod' without a TPU.
+    """
+    if spec is None:
+        return
+    if not isinstance(spec, EmbeddingConfigSpec):
+        raise TypeError(f"embedding_config_spec must be an EmbeddingConfigSpec, got {type(spec)}")
+    if use_tpu and tpu_config.num_shards == 1 and tpu_config.num_cores_per_replica is None:
+        raise ValueError(
+            "Setting TPUConfig.num_shards==1 is unsupported when embedding_config_spec is not None."
+        )
+    if not use_tpu and spec.partition_strategy == "mod":
+        raise ValueError("Mod sharding of embedding tables not supported on CPU.")
 
 
 def check_model_parallelism(tpu_config: TPUConfig) -> None:

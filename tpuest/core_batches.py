@@ -6,6 +6,7 @@ Takes the specs of a batch and its dataset; gives the graph's placeholders for o
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import tensorflow as tf
@@ -52,7 +53,13 @@ class CoreBatches:
 
     @classmethod
     def describe(
-        cls, batch: Any, mode: str, sizes: BatchSizes, topology: Topology, batch_axis: Any
+        cls,
+        batch: Any,
+        mode: str,
+        sizes: BatchSizes,
+        topology: Topology,
+        batch_axis: Any,
+        encoded: Collection[str] = (),
     ) -> CoreBatches:
         """Checks one batch of `input_fn` against the cores' rules.
 
@@ -62,6 +69,7 @@ class CoreBatches:
           sizes: of the mode.
           topology: where the batches go.
           batch_axis: each flat tensor's batch axis; `None` is axis 0.
+          encoded: keys of features that may be strings: ids of embeddings.
 
         Raises:
           ValueError: a tensor is a string, has no batch dimension, an unknown dimension, or can't be cut evenly.
@@ -74,7 +82,7 @@ class CoreBatches:
             )
         evaluates = mode != ModeKeys.TRAIN
         names = list(named_tensors(batch))
-        _check_shapes(names, axes, batch_size_may_vary=evaluates)
+        _check_shapes(names, axes, evaluates, encoded)
         sizes_given = [t.shape.as_list()[axis] for (_, t), axis in zip(names, axes)]
         rebatched = evaluates and sizes.is_core_batch and not sizes.is_broadcast
         # Images made flat for a core's memory beside labels: such batches cannot be put together anew.
@@ -282,18 +290,19 @@ def _paths(structure, prefix=""):
         yield from _paths(value, f"{prefix}/{key}" if prefix else str(key))
 
 
-def _check_shapes(named, axes, batch_size_may_vary):
-    misfits = list(_misfits(named, axes, batch_size_may_vary))
+def _check_shapes(named, axes, batch_size_may_vary, encoded):
+    misfits = list(_misfits(named, axes, batch_size_may_vary, encoded))
     if misfits:
         first, *others = misfits
         first.others = tuple(others)
         raise first
 
 
-def _misfits(named, axes, batch_size_may_vary):
+def _misfits(named, axes, batch_size_may_vary, encoded):
     """Yields an error for each tensor that cannot go to the cores."""
     for ((argument, key), tensor), axis in zip(named, axes):
-        if not isinstance(tensor, tf.Tensor) or tensor.dtype == tf.string:
+        is_encoded = argument == "features" and key in encoded
+        if not isinstance(tensor, tf.Tensor) or (tensor.dtype == tf.string and not is_encoded):
             yield errors.unfit_for_cores(argument, key, tensor)
         elif tensor.shape.rank is None or (
             tensor.shape.rank and None in _other_dims(tensor.shape, axis)
@@ -317,6 +326,10 @@ def _with_size(shape, axis, size):
 
 
 def _pad_end(tensor, axis, missing, shape):
+    if tensor.dtype == tf.string:
+        # There is no string that decodes to nothing; what is padded is dropped afterwards.
+        last = tf.shape(tensor)[0] - 1
+        return tf.ensure_shape(tf.gather(tensor, tf.minimum(tf.range(shape[0]), last)), shape)
     paddings = tf.stack(
         [[0, missing if index == axis else 0] for index in range(tensor.shape.rank)]
     )

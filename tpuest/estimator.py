@@ -22,6 +22,7 @@ from tpuest import arguments, calls, checkpoint, predicting, reports, run_config
 from tpuest import hooks as own_hooks
 from tpuest.compat import copies, trace
 from tpuest.config import TPUConfig
+from tpuest.embeddings import Embeddings
 from tpuest.exporting import SavedModelExports
 from tpuest.loop import CompiledProgram
 from tpuest.partial import PartialStep
@@ -309,6 +310,10 @@ class Estimator(SavedModelExports):
         """Calls `input_fn`, and `model_fn` unless an earlier call had such batches."""
         return self._build_on(self._topology(mode), mode, input_fn, path)
 
+    def _embeddings_on(self, topology: Topology) -> Embeddings | None:
+        """Gives the tables that stand beside the model on a topology."""
+        return None
+
     def wants_cores(self, mode: str) -> bool:
         """Says whether the mode runs on TPU cores."""
         return False
@@ -333,6 +338,7 @@ class Estimator(SavedModelExports):
                 topology,
                 batch_sizes,
                 self._batch_axis(),
+                self._embeddings_on(topology),
             )
             pipeline = build_pipeline(call, source)
 

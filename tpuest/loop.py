@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tpuest import _tf
 from tpuest.cross_replica import meet_alone, meet_in_replica_context
+from tpuest.embeddings import REPLICA_ID
 from tpuest.fetches import Fetches, sort_fetches
 from tpuest.mirroring import combined_variables
 from tpuest.pipeline import InputPipeline
@@ -473,6 +474,8 @@ class CompiledProgram:
         """
         bindings = {tensor.name: value for tensor, value in zip(self.program.inputs, batch)}
         bindings.update(stand_ins or {})
+        if REPLICA_ID in self.program.source.nodes():
+            bindings[f"{REPLICA_ID}:0"] = tf.constant(replica_id)
         bindings.update(self._handles(targets, replica_id, bindings))
         topology = self.program.topology
         keeps_cores = topology.is_tpu and topology.cores_per_replica is not None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from tpuest.core_batches import (
     flatten_tensors,
 )
 from tpuest.deployment import InputDeployment
+from tpuest.embeddings import Embeddings, SparseKind, kinds_of
 from tpuest.spec import ModeKeys
 from tpuest.topology import BatchSizes, Topology
 from tpuest.transplant import TransplantSource
@@ -51,6 +52,7 @@ class InputCall:
       topology: where the run is.
       batch_sizes: of the mode.
       batch_axis: which axis of each tensor to cut; `None` is axis 0.
+      embeddings: whose ids are among the features; `None` for none.
     """
 
     input_fn: Callable
@@ -60,6 +62,7 @@ class InputCall:
     topology: Topology
     batch_sizes: BatchSizes
     batch_axis: Any = None
+    embeddings: Embeddings | None = None
 
     def call(self, invocation_index: int) -> Any:
         """Calls `input_fn` once, in the default graph."""
@@ -109,6 +112,7 @@ class InputPipeline:
       read: makes the eager datasets, one for each host, from a function that finds variables' handles.
       core_batches: how a batch is cut for the cores; `None` without cores.
       partial_batches: gives the flat batches that were too small for the cores, once the iterator has ended.
+      sparse_kinds: feature's key to what it was before embeddings encoded it.
     """
 
     features: Any
@@ -121,6 +125,7 @@ class InputPipeline:
     read: Callable
     core_batches: CoreBatches | None
     partial_batches: Callable
+    sparse_kinds: Mapping[str, SparseKind] = dataclasses.field(default_factory=dict)
 
     def inputs(self) -> list[tf.Tensor]:
         """Lists the graph's tensors that a batch stands for."""
@@ -174,6 +179,10 @@ def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:
     """
     graph = tf.compat.v1.get_default_graph()
     results = [call.call(index) for index in range(call.batch_sizes.num_input_calls)]
+    kinds = {}
+    if call.embeddings is not None:
+        kinds = kinds_of(_features_of(results[0]))
+        results = [_encoded(result, call) for result in results]
     are_datasets = all(isinstance(result, tf.data.Dataset) for result in results)
     if call.topology.on_cores and graph.get_collection(_QUEUES):
         _tell_of_queues()
@@ -192,7 +201,32 @@ def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:
     ]
     is_reusable = are_datasets and not graph.get_collection(_QUEUES)
     build = _core_pipeline if call.topology.on_cores else _host_pipeline
-    return build(call, batches, readers, is_reusable)
+    pipeline = build(call, batches, readers, is_reusable)
+    if not kinds:
+        return pipeline
+    spec = (pipeline.element_spec, tuple(sorted(kinds.items(), key=lambda item: item[0])))
+    return dataclasses.replace(pipeline, sparse_kinds=kinds, element_spec=spec)
+
+
+def _features_of(result: Any) -> Any:
+    """Gives the features of what `input_fn` returned, or what describes them."""
+    element = result.element_spec if isinstance(result, tf.data.Dataset) else result
+    return element[0] if isinstance(element, (list, tuple)) else element
+
+
+def _encoded(result: Any, call: InputCall) -> Any:
+    """Has embeddings encode the ids among the features."""
+    # The original took an unknown batch size for the one that it had told `input_fn`.
+    trains = call.mode == ModeKeys.TRAIN
+    batch_size = call.batch_sizes.input_batch_size if trains else None
+
+    def encode(features, *labels):
+        encoded = call.embeddings.encode(features, batch_size)
+        return (encoded, *labels) if labels else encoded
+
+    if isinstance(result, tf.data.Dataset):
+        return result.map(encode)
+    return encode(*result) if isinstance(result, (list, tuple)) else encode(result)
 
 
 def _tell_of_queues() -> None:
@@ -352,7 +386,12 @@ def _spec(structure):
 def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
     """One batch of one fixed size for each core."""
     cut = CoreBatches.describe(
-        batches[0], call.mode, call.batch_sizes, call.topology, call.batch_axis
+        batches[0],
+        call.mode,
+        call.batch_sizes,
+        call.topology,
+        call.batch_axis,
+        call.embeddings.encoded_keys if call.embeddings is not None else (),
     )
     cut = cut.with_partitions(call.config.tpu_config, call.topology)
     partial = PartialBatches(cut)

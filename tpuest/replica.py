@@ -23,6 +23,7 @@ from tpuest import _tf, errors, metrics, mirroring, signatures
 from tpuest.compat import trace
 from tpuest.cross_replica import CROSS_REPLICA_SUM
 from tpuest.deployment import InputDeployment
+from tpuest.embeddings import Embeddings, Lookups
 from tpuest.pipeline import InputPipeline
 from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_function
 from tpuest.summaries import version_2_summaries
@@ -114,6 +115,7 @@ class ModelCall:
       topology: where the run is.
       batch_sizes: of the mode.
       passes_batch_size: whether `params` carry a batch size and `use_tpu`, as `TPUEstimator`'s do.
+      embeddings: that the features are looked up in; `None` for none.
     """
 
     model_fn: Callable
@@ -123,23 +125,33 @@ class ModelCall:
     topology: Topology
     batch_sizes: BatchSizes
     passes_batch_size: bool = True
+    embeddings: Embeddings | None = None
 
-    def call(self, pipeline: InputPipeline) -> Any:
-        """Calls `model_fn` in the default graph, with TF 1's meaning of every name."""
+    def call(self, pipeline: InputPipeline) -> tuple[Any, Lookups | None]:
+        """Calls `model_fn` in the default graph, with TF 1's meaning of every name.
+
+        Returns:
+          What it answers, and what has still to be looked up.
+        """
+        features, lookups = _own_structure(pipeline.features), None
+        if self.embeddings is not None:
+            lookups = self.embeddings.look_up_later(features, pipeline.sparse_kinds)
+            features = lookups.features
         params = copy.deepcopy(self.params)
         if self.passes_batch_size:
             self._add_reserved(params)
         num_shards = self.topology.num_replicas if self.topology.on_cores else None
         num_mirrored = self.topology.num_replicas_in_sync if self.topology.is_mirrored else 1
         with trace.model_fn_scope(num_shards), mirroring.optimizers_sum_gradients(num_mirrored):
-            return signatures.call_model_fn(
+            spec = signatures.call_model_fn(
                 self.model_fn,
-                features=_with_hidden_padding(pipeline, self.mode),
+                features=_with_hidden_padding(features, pipeline, self.mode),
                 labels=_own_structure(pipeline.labels),
                 mode=self.mode,
                 config=copy.deepcopy(self.config),
                 params=params,
             )
+        return spec, lookups
 
     def _add_reserved(self, params: dict) -> None:
         if self.batch_sizes.model_batch_size is not None:
@@ -166,8 +178,7 @@ class _PaddedFeatures(dict):
         raise KeyError(key)
 
 
-def _with_hidden_padding(pipeline: InputPipeline, mode: str) -> Any:
-    features = _own_structure(pipeline.features)
+def _with_hidden_padding(features: Any, pipeline: InputPipeline, mode: str) -> Any:
     if mode != ModeKeys.PREDICT or type(features) is not dict or not features:
         return features
 
@@ -202,11 +213,12 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         if call.mode == ModeKeys.TRAIN and call.config.model_dir:
             directory = config_for_writing(call.config, call.topology.workers).model_dir
             scope.enter_context(version_2_summaries(directory))
-        spec = call.call(pipeline)
+        spec, lookups = call.call(pipeline)
         if not isinstance(spec, (EstimatorSpec, TPUEstimatorSpec)):
             raise ValueError("model_fn should return an EstimatorSpec.")
         if call.topology.on_cores:
             _check_spec_for_cores(spec, call.mode)
+        train_op = _with_embeddings(spec, lookups, call.topology, source)
         scope.enter_context(trace.model_fn_scope(None))
         parts = _host_parts(spec, host, pipeline)
         tf.no_op(name=STEP_MARKER)
@@ -216,7 +228,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         inputs=tuple(pipeline.inputs()),
         input_partitions=pipeline.input_partitions(),
         topology=call.topology,
-        train_op=spec.train_op,
+        train_op=train_op,
         host_inputs=tuple(host.inputs),
         hooks=_hooks_of(spec, call.mode),
         chief_hooks=tuple(getattr(spec, "training_chief_hooks", ())),
@@ -226,10 +238,21 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
     if call.topology.on_cores:
         _check_cores_exist(program)
     if call.mode == ModeKeys.TRAIN:
-        source.set_update(spec.train_op)
+        source.set_update(train_op)
     if call.mode == ModeKeys.TRAIN and call.topology.num_replicas_in_sync > 1:
         _check_gradients_are_summed(program)
     return program
+
+
+def _with_embeddings(
+    spec: Any, lookups: Lookups | None, topology: Topology, source: TransplantSource
+) -> Any:
+    """Gives the train op, with the update of the tables that `model_fn` knows nothing of."""
+    if lookups is None:
+        return spec.train_op
+    with trace.model_fn_scope(topology.num_replicas):
+        update = lookups.finish(spec, topology, source.substitute)
+    return spec.train_op if update is None else tf.group(spec.train_op, update)
 
 
 class _Host:

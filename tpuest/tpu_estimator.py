@@ -11,7 +11,7 @@ import tensorflow as tf
 from tpuest import _tf, arguments, export, signatures, tpu_inference
 from tpuest import hooks as own_hooks
 from tpuest.config import RunConfig, parse_iterations_per_loop
-from tpuest.errors import UnsupportedError
+from tpuest.embeddings import Embeddings, check_is_possible
 from tpuest.estimator import Estimator
 from tpuest.replica import ModelCall, Program
 from tpuest.run_context import RunContext
@@ -68,7 +68,8 @@ class TPUEstimator(Estimator):
           export_to_tpu: whether `export_saved_model` writes a graph for TPUs.
           export_to_cpu: whether it writes one for CPU and GPU.
           warm_start_from: see `Estimator`.
-          embedding_config_spec: for TPU embeddings.
+          embedding_config_spec: an `EmbeddingConfigSpec`: tables that are looked up before a core's step and updated by
+            an optimizer of their own; without a TPU the columns' tables are variables of the model.
           export_saved_model_api_version: 1 or 2.
 
         Raises:
@@ -87,11 +88,10 @@ class TPUEstimator(Estimator):
         if use_tpu:
             arguments.check_batch_sizes(train_batch_size, eval_batch_size, predict_batch_size)
             arguments.check_model_parallelism(config.tpu_config)
-        if embedding_config_spec is not None:
-            raise UnsupportedError(
-                "embedding_config_spec",
-                "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup).",
-            )
+        arguments.check_embeddings(embedding_config_spec, config.tpu_config, use_tpu)
+        self._embeddings = (
+            None if embedding_config_spec is None else Embeddings.of(embedding_config_spec, use_tpu)
+        )
         if export_saved_model_api_version not in (*ExportSavedModelApiVersion, 1, 2):
             raise ValueError(
                 f"export_saved_model_api_version should be 1 or 2; got {export_saved_model_api_version}."
@@ -201,7 +201,21 @@ class TPUEstimator(Estimator):
         tf.compat.v1.logging.info(
             "Running %s on %s", mode, "TPU cores" if topology.on_cores else "CPU/GPU"
         )
-        return ModelCall(self._model_fn, mode, self._config, self._params, topology, batch_sizes)
+        return ModelCall(
+            self._model_fn,
+            mode,
+            self._config,
+            self._params,
+            topology,
+            batch_sizes,
+            embeddings=self._embeddings_on(topology),
+        )
+
+    def _embeddings_on(self, topology: Topology) -> Embeddings | None:
+        if self._embeddings is None or not topology.on_cores:
+            return None
+        check_is_possible(topology)
+        return self._embeddings
 
     def _iterations(self, topology: Topology) -> own_hooks.IterationsPerLoop | None:
         return own_hooks.IterationsPerLoop(self._iterations_setting) if topology.on_cores else None

@@ -59,6 +59,12 @@ class TransplantSource:
         self._position = {}
         self._library = None
         self._update = None
+        self._substitutes = {}
+
+    def substitute(self, placeholder, tensor):
+        """Lets a tensor of the graph stand for a placeholder that others were made from, before it was there."""
+        self._substitutes[placeholder.op.name] = tensor.name
+        self._version = None
 
     def set_update(self, update):
         """Has variables be read before `update` changes them, unless the graph or the update says otherwise.
@@ -74,7 +80,10 @@ class TransplantSource:
         if self._version != self.graph.version:
             graph_def = self.graph.as_graph_def()
             self._nodes = {node.name: node for node in graph_def.node}
-            self._position = {name: index for index, name in enumerate(self._nodes)}
+            for name, reference in self._substitutes.items():
+                _stand_for(self._nodes[name], reference)
+            order = _producers_first(self._nodes) if self._substitutes else self._nodes
+            self._position = {name: index for index, name in enumerate(order)}
             self._library = graph_def
             _tf.register_functions(graph_def.library)
             self._version = self.graph.version
@@ -282,6 +291,33 @@ class TransplantSource:
         if replica_id and "seed2" in copy.attr and (copy.attr["seed"].i or copy.attr["seed2"].i):
             copy.attr["seed2"].i += replica_id * _REPLICA_SEED_STRIDE
         return copy
+
+
+def _stand_for(node, reference):
+    """Turns the node of a placeholder into one that hands a tensor on."""
+    dtype = node.attr["dtype"].type
+    node.op = "Identity"
+    node.input[:] = [reference]
+    node.attr.clear()
+    node.attr["T"].type = dtype
+
+
+def _producers_first(nodes):
+    """Orders nodes so that each comes after those it needs, else as they are."""
+    order, seen = [], set()
+    for start in nodes:
+        pending = [start]
+        while pending:
+            name = pending[-1]
+            missing = [p for p in map(producer_name, nodes[name].input) if p not in seen]
+            if missing and name not in seen:
+                pending.extend(missing)
+                continue
+            pending.pop()
+            if name not in seen:
+                seen.add(name)
+                order.append(name)
+    return order
 
 
 def core_of(node):

@@ -26,24 +26,27 @@ _CANNED = Advice(
     "Write the model as a model_fn and pass it to tf.estimator.Estimator; ready-made estimators "
     "and heads are left to Keras."
 )
-_EMBEDDING = Advice(
-    "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup)."
-)
-_EXPERIMENT = Advice(
-    "Use tf.estimator.train_and_evaluate(estimator, tf.estimator.TrainSpec(...), tf.estimator.EvalSpec(...))."
-)
-_EMBEDDING_NAMES = dict.fromkeys(
-    (
+_EMBEDDING = {
+    name: f"tpuest.embedding_config:{name}"
+    for name in (
         "AdagradParameters",
         "AdamParameters",
         "EmbeddingConfigSpec",
-        "FeatureConfig",
         "FtrlParameters",
+        "MomentumParameters",
+        "ProximalAdagradParameters",
+        "RMSPropParameters",
         "StochasticGradientDescentParameters",
-        "TPUEmbedding",
-        "TableConfig",
-    ),
-    _EMBEDDING,
+    )
+}
+_EMBEDDING_CONFIGS = {
+    name: f"tpuest.embedding_config:{name}" for name in ("FeatureConfig", "TableConfig")
+}
+_EXPERIMENT = Advice(
+    "Use tf.estimator.train_and_evaluate(estimator, tf.estimator.TrainSpec(...), tf.estimator.EvalSpec(...))."
+)
+_EMBEDDING_ENGINE = Advice(
+    "It belonged to the original's engine: pass embedding_config_spec to TPUEstimator."
 )
 _SLIM = Advice("It is neither in tf-slim nor in tpuest: build it from tf.compat.v1.layers.")
 _QUANTIZE = Advice("Drop the quantize option; use TensorFlow Lite's post-training quantization.")
@@ -365,7 +368,9 @@ ROWS: dict[str, dict[str, str]] = {
         **_rows("tpuest.tpu_estimator:", "TPUEstimator"),
         **_rows("tpuest.spec:", "TPUEstimatorSpec"),
     },
-    "tensorflow.estimator.tpu.experimental": {"EmbeddingConfigSpec": _EMBEDDING},
+    "tensorflow.estimator.tpu.experimental": {
+        "EmbeddingConfigSpec": _EMBEDDING["EmbeddingConfigSpec"],
+    },
     # The package behind tf.estimator
     "tensorflow_estimator": {},
     _ORIGINAL: {},
@@ -442,12 +447,15 @@ ROWS: dict[str, dict[str, str]] = {
         **_rows("tpuest.run_config:", "RunConfig", "TaskType"),
     },
     f"{_ORIGINAL}.util": {
-        "tf_keras": "tensorflow:keras",
+        "tf_keras": "tpuest.compat.keras_v2:",
         "tf_keras_v1": "tpuest.compat.keras_v1:",
-        "tf_keras_v2": "tensorflow:keras",
+        "tf_keras_v2": "tpuest.compat.keras_v2:",
         "fn_args": "tpuest.signatures:declared_arguments",
     },
-    f"{_ORIGINAL}.tpu._tpu_estimator_embedding": _EMBEDDING_NAMES,
+    f"{_ORIGINAL}.tpu._tpu_estimator_embedding": {
+        **_EMBEDDING,
+        **_rows("tpuest.embedding_config:", "get_configs_from_feature_columns"),
+    },
     f"{_ORIGINAL}.tpu.error_handling": _ERROR_HANDLING,
     f"{_ORIGINAL}.tpu.iteration_count_estimator": {
         "IterationCountEstimator": "tpuest.compat.iteration_count:IterationCountEstimator",
@@ -468,7 +476,7 @@ ROWS: dict[str, dict[str, str]] = {
     },
     f"{_ORIGINAL}.tpu.tpu_estimator": {
         **_TPU_ESTIMATOR,
-        **_EMBEDDING_NAMES,
+        **_EMBEDDING,
         "_WRAP_INPUT_FN_INTO_WHILE_LOOP": "tpuest.compat.tpu_util:WRAPS_INPUT_INTO_LOOP",
         "_InputsWithStoppingSignals": "tpuest.compat.input_signals:InputsWithStoppingSignals",
         "_PaddingSignals": "tpuest.compat.input_signals:PaddingSignals",
@@ -532,11 +540,15 @@ ROWS: dict[str, dict[str, str]] = {
     "tensorflow.python.profiler.profile_context": {
         "ProfileContext": "tpuest.compat.profile:ProfileContext",
     },
-    "tensorflow.python.tpu.tpu_embedding": _EMBEDDING_NAMES,
+    "tensorflow.python.tpu.tpu_embedding": {
+        **_EMBEDDING,
+        **_EMBEDDING_CONFIGS,
+        "TPUEmbedding": _EMBEDDING_ENGINE,
+    },
     "tensorflow.python.tpu.tpu_embedding_gradient": {
-        "create_dummy_table_variables": _EMBEDDING,
-        "get_gradients_through_dummy_table_variables": _EMBEDDING,
-        "hook_dummy_table_variables_to_activations": _EMBEDDING,
+        "create_dummy_table_variables": _EMBEDDING_ENGINE,
+        "get_gradients_through_dummy_table_variables": _EMBEDDING_ENGINE,
+        "hook_dummy_table_variables_to_activations": _EMBEDDING_ENGINE,
     },
     # The rest of tf.contrib
     "tensorflow.contrib": {},
@@ -949,8 +961,8 @@ IF_GONE = (
     "tensorflow.python.tpu.session_support",
     "tensorflow.python.tpu.tpu_config",
     "tensorflow.python.tpu.tpu_context",
-    "tensorflow.python.tpu.tpu_estimator",
     "tensorflow.python.tpu.tpu_embedding",
+    "tensorflow.python.tpu.tpu_estimator",
     "tensorflow.python.tpu.tpu_embedding_gradient",
     "tensorflow.python.distribute.estimator_training",
     "tensorflow.python.profiler.profile_context",
@@ -1004,14 +1016,12 @@ ADDED: dict[str, dict[str, str]] = {
     "profiler": {"experimental": "tensorflow:profiler.experimental"},
     # Programs wrote tf.summary for tf.contrib.summary.
     "summary": _SUMMARY,
-    "tpu.experimental": dict.fromkeys(
-        (
-            "AdagradParameters",
-            "AdamParameters",
-            "FtrlParameters",
-            "StochasticGradientDescentParameters",
-        ),
-        _EMBEDDING,
+    "tpu.experimental": _rows(
+        "tpuest.embedding_config:",
+        "AdagradParameters",
+        "AdamParameters",
+        "FtrlParameters",
+        "StochasticGradientDescentParameters",
     ),
 }
 

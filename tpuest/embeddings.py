@@ -1,0 +1,441 @@
+"""Embedding tables beside the model: looked up before a core's step, updated after it, by an optimizer of their own.
+
+Takes an `EmbeddingConfigSpec`; gives `model_fn` what a TPU's embedding hardware gives it, in the simulation:
+
+    pipeline:   ids, sparse                 -> encoded: a string for each example, which can be cut and joined
+    model_fn:   features[key]               =  activations [batch, dimension], placeholders
+    afterwards: the tables' names are known -> lookups take the placeholders' places; gradients of the activations,
+                                               added up over the cores, update the tables
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tpuest import _tf, embedding_config, embedding_updates, errors
+from tpuest.embedding_config import EmbeddingConfigSpec, FeatureConfig, TableConfig
+from tpuest.spec import ModeKeys
+from tpuest.topology import Topology
+
+# Placeholder of a program's graph that stands for the number of the replica.
+REPLICA_ID = "tpuest_replica_id"
+
+
+@dataclasses.dataclass(frozen=True)
+class Embeddings:
+    """The tables and features of a spec.
+
+    Attributes:
+      spec: the user's.
+      tables: table's name to its configuration.
+      features: feature's key to its configuration.
+    """
+
+    spec: EmbeddingConfigSpec
+    tables: Mapping[str, TableConfig]
+    features: Mapping[str, FeatureConfig]
+
+    @classmethod
+    def of(cls, spec: EmbeddingConfigSpec, use_tpu: bool = True) -> Embeddings | None:
+        """Reads the spec; without a TPU its columns are the model's own, whatever they are.
+
+        Raises:
+          TypeError: a column isn't one of TPU embeddings.
+          ValueError: a feature has two embeddings.
+        """
+        if not use_tpu:
+            return None
+        if spec.feature_columns is None:
+            return cls(spec, spec.table_to_config_dict, spec.feature_to_config_dict)
+        tables, features = embedding_config.get_configs_from_feature_columns(spec.feature_columns)
+        return cls(spec, tables, features)
+
+    def encode(self, features: dict, batch_size: int | None = None) -> dict:
+        """Makes ids and weights of a batch fit for cutting and joining: a row of strings for each example.
+
+        Args:
+          features: of `input_fn`: sparse or dense ids, sparse weights.
+          batch_size: in examples, where it isn't known of sparse tensors.
+
+        Raises:
+          ValueError: ids are strings, or weights are missing, dense or those of another feature.
+        """
+        encoded, weights_left = dict(features), dict(features)
+        for key, feature in self.features.items():
+            ids = features[key]
+            _check_ids(key, ids)
+            if isinstance(ids, tf.SparseTensor):
+                encoded[key] = _encode(ids, batch_size)
+            if feature.weight_key is not None:
+                weights = _taken_weights(feature.weight_key, weights_left)
+                encoded[feature.weight_key] = _encode(weights, batch_size)
+        for column in self.spec.tensor_core_feature_columns or ():
+            encoded.update(_tf.pad_ids_for_core(column, features))
+        return encoded
+
+    @property
+    def encoded_keys(self) -> frozenset[str]:
+        """The features that are strings in the pipeline."""
+        weights = {f.weight_key for f in self.features.values() if f.weight_key is not None}
+        return frozenset(self.features) | weights
+
+    def look_up_later(self, encoded: dict, kinds: Mapping[str, SparseKind]) -> Lookups:
+        """Replaces ids by placeholders for what is found in the tables.
+
+        Args:
+          encoded: what `encode` gave, one core's batch, in the default graph.
+          kinds: of the sparse ids and weights before they were encoded.
+        """
+        features = {key: value for key, value in encoded.items() if key not in self.encoded_keys}
+        ids, weights, activations = {}, {}, {}
+        for key, feature in self.features.items():
+            ids[key] = _decode(encoded[key], kinds.get(key))
+            if feature.weight_key is not None:
+                decoded = _decode(encoded[feature.weight_key], kinds[feature.weight_key])
+                weights[key] = _cast(decoded, tf.float32)
+            table = self.tables[feature.table_id]
+            shape = [encoded[key].shape.as_list()[0], table.dimension]
+            if feature.max_sequence_length:
+                shape.insert(1, feature.max_sequence_length)
+                length_key = _tf.sequence_length_key(key)
+                features[length_key] = _sequence_lengths(ids[key], shape[0], shape[1])
+            activations[key] = tf.compat.v1.placeholder(tf.float32, shape, f"{key}_activations")
+            features[key] = activations[key]
+        if activations:
+            first = next(iter(activations))
+            features[first] += 0.0 * _untouched_variable()
+        step = tf.compat.v1.train.get_global_step()
+        global_step = None if step is None else tf.identity(step.read_value())
+        return Lookups(self, features, ids, weights, activations, global_step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookups:
+    """One core's activations, before their tables are known.
+
+    Attributes:
+      embeddings: the tables and features.
+      features: for `model_fn`.
+      ids: feature's key to its ids: sparse, or dense int `[batch]` or `[batch, 1]`.
+      weights: the same, float32, of features with weights.
+      activations: feature's key to the placeholder for what is looked up.
+      global_step: int64 scalar, before the step.
+    """
+
+    embeddings: Embeddings
+    features: dict
+    ids: Mapping[str, Any]
+    weights: Mapping[str, tf.SparseTensor]
+    activations: Mapping[str, tf.Tensor]
+    global_step: tf.Tensor | None
+
+    def finish(self, spec: Any, topology: Topology, substitute: Callable) -> tf.Operation | None:
+        """Makes the tables, looks up in them, and in training updates them.
+
+        Args:
+          spec: what `model_fn` answered.
+          topology: of the cores.
+          substitute: lets a tensor of the graph stand for one of `activations`.
+
+        Returns:
+          The update, to be run with the train op; `None` but for training.
+        """
+        embeddings = self.embeddings
+        parameters = embeddings.spec.optimization_parameters
+        names = _variable_names(embeddings)
+        tables = {}
+        for name, config in embeddings.tables.items():
+            own = config.optimization_parameters or parameters
+            slots = embedding_updates.slots_of(own) if spec.mode == ModeKeys.TRAIN else ()
+            tables[name] = _Table(config, own, names[name], slots)
+        looked_up = {}
+        for key, feature in embeddings.features.items():
+            table = tables[feature.table_id]
+            looked_up[key] = _look_up(table, feature, self.ids[key], self.weights.get(key))
+            looked_up[key].set_shape(self.activations[key].shape)
+            substitute(self.activations[key], looked_up[key])
+        if spec.mode != ModeKeys.TRAIN:
+            return None
+        gradients = self._gradients(spec.loss, topology.num_replicas)
+        updates = []
+        for name, table in tables.items():
+            keys = [k for k, f in embeddings.features.items() if f.table_id == name]
+            given = [(looked_up[key], gradients[key]) for key in keys if gradients[key] is not None]
+            if given:
+                updates.append(table.update(given, self.global_step, topology.num_replicas))
+        return tf.group(*updates)
+
+    def _gradients(self, loss, num_replicas):
+        """Gives the activations' gradients, scaled as `CrossShardOptimizer` scales the others."""
+        keys = list(self.activations)
+        multiplier = self.embeddings.spec.experimental_gradient_multiplier_fn
+        scale = tf.constant(1.0 / num_replicas, loss.dtype)
+        if multiplier is not None:
+            scale *= tf.cast(multiplier(self.global_step), loss.dtype)
+        found = tf.gradients(loss, [self.activations[key] for key in keys])
+        return {
+            key: None if gradient is None else gradient * scale
+            for key, gradient in zip(keys, found)
+        }
+
+
+class _Table:
+    """A table's variables, in the graph."""
+
+    def __init__(self, config: TableConfig, parameters: Any, name: str, slots: tuple):
+        self.config = config
+        self._parameters = parameters
+        self.weights = _make_variable(name, config, config.initializer)
+        self._slots = [
+            _make_variable(
+                f"{name}/{slot.name}", config, tf.constant_initializer(slot.initial_value)
+            )
+            for slot in slots
+        ]
+
+    def update(self, given: list, global_step: tf.Tensor, num_replicas: int) -> tf.Operation:
+        """Updates the table by the gradients of what was looked up in it.
+
+        Args:
+          given: pairs of a lookup and its gradient.
+          global_step: int64 scalar, for the learning rate.
+          num_replicas: cores whose gradients count.
+        """
+        slices = [tf.gradients(found, self.weights, grad_ys=g)[0] for found, g in given]
+        values = tf.concat([s.values for s in slices], 0)
+        indices = tf.concat([s.indices for s in slices], 0)
+        size = self.config.vocabulary_size
+        gradient = tf.math.unsorted_segment_sum(values, indices, size)
+        count = tf.math.unsorted_segment_sum(tf.ones_like(values[:, 0]), indices, size)
+        weights, slots = self.weights.read_value(), tuple(s.read_value() for s in self._slots)
+        learning_rate = self._learning_rate(global_step)
+        for gradient_of_turn, count_of_turn in self._turns(gradient, count, num_replicas):
+            weights, slots = embedding_updates.update(
+                self._parameters,
+                learning_rate,
+                weights,
+                slots,
+                gradient_of_turn,
+                count_of_turn > 0,
+            )
+        variables = [self.weights, *self._slots]
+        values = [weights, *slots]
+        # Every variable is read before any is written.
+        with tf.control_dependencies(values):
+            assigned = [v.assign(value) for v, value in zip(variables, values, strict=True)]
+        return tf.group(*assigned)
+
+    def _turns(self, gradient, count, num_replicas):
+        """Gives the gradients that are applied one after the other: their sum, or those of one core at a time."""
+        if num_replicas == 1:
+            return [(gradient, count)]
+        if self._parameters.use_gradient_accumulation or isinstance(
+            self._parameters, embedding_config.StochasticGradientDescentParameters
+        ):
+            return [(_tf.cross_replica_sum(gradient), _tf.cross_replica_sum(count))]
+        # A row belongs to a core, whose gradient comes first, and those of the cores after it follow.
+        own = tf.one_hot(_replica_id(), num_replicas, dtype=gradient.dtype)
+        gradients = _tf.cross_replica_sum(own[:, None, None] * gradient)
+        counts = _tf.cross_replica_sum(own[:, None] * count)
+        rows = tf.range(self.config.vocabulary_size)
+        turns = []
+        for turn in range(num_replicas):
+            place = tf.stack([(rows + turn) % num_replicas, rows], axis=1)
+            turns.append((tf.gather_nd(gradients, place), tf.gather_nd(counts, place)))
+        return turns
+
+    def _learning_rate(self, global_step):
+        if self.config.learning_rate_fn is not None:
+            rate = self.config.learning_rate_fn(global_step)
+        else:
+            rate = self.config.learning_rate
+        return tf.cast(self._parameters.learning_rate if rate is None else rate, tf.float32)
+
+
+def _untouched_variable() -> tf.Tensor:
+    """Makes a variable for the model's optimizer: there may be no other, and without any it refuses to work."""
+    collections = [
+        tf.compat.v1.GraphKeys.LOCAL_VARIABLES,
+        tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES,
+    ]
+    return tf.compat.v1.get_variable(
+        "tpu_embedding/dummy_table_variable",
+        [],
+        tf.float32,
+        tf.compat.v1.zeros_initializer(),
+        collections=collections,
+    )
+
+
+def _replica_id() -> tf.Tensor:
+    """Gives the int32 scalar of the graph that is bound to each replica's number."""
+    graph = tf.compat.v1.get_default_graph()
+    try:
+        return graph.get_tensor_by_name(f"{REPLICA_ID}:0")
+    except KeyError:
+        return tf.compat.v1.placeholder(tf.int32, [], REPLICA_ID)
+
+
+def _make_variable(name: str, config: TableConfig, initializer: Any) -> tf.Variable:
+    """Makes a variable in one part, as the original's hosts held theirs: in checkpoints it has the whole's name."""
+    whole = tf.compat.v1.get_variable(
+        name,
+        [config.vocabulary_size, config.dimension],
+        tf.float32,
+        initializer,
+        partitioner=tf.compat.v1.fixed_size_partitioner(1),
+        trainable=False,
+    )
+    (part,) = whole
+    return part
+
+
+def _variable_names(embeddings: Embeddings) -> dict[str, str]:
+    """Gives each table's variable: where the column was used, or the table's own name."""
+    if embeddings.spec.feature_columns is None:
+        return {table: table for table in embeddings.tables}
+    scopes = tf.compat.v1.get_collection_ref(_tf.SCOPES_OF_COLUMNS)
+    if embeddings.tables and not scopes:
+        raise RuntimeError(
+            "Embedding feature column did not capture any thing. Make sure the feature columns passed to "
+            "TPUEstimator constructor is properly used in model_fn."
+        )
+    names = {}
+    for table in embeddings.tables:
+        scope, name = scopes[0][embedding_config.variable_of_table(table)]
+        names[table] = f"{scope}/{name}" if scope else name
+    tf.compat.v1.get_default_graph().clear_collection(_tf.SCOPES_OF_COLUMNS)
+    return names
+
+
+def _look_up(table: _Table, feature: FeatureConfig, ids: Any, weights: Any) -> tf.Tensor:
+    """Finds the rows of one feature and combines those of an example, or of a place of a sequence."""
+    combiner = table.config.combiner
+    if combiner is None and not isinstance(ids, tf.SparseTensor):
+        return tf.nn.embedding_lookup(table.weights, tf.reshape(ids, [-1]))
+    ids = _as_sparse(ids)
+    batch_size = ids.dense_shape[0]
+    if feature.max_sequence_length:
+        length = feature.max_sequence_length
+        ids, weights = (_by_place(sparse, length) for sparse in (ids, weights))
+    rows = tf.nn.safe_embedding_lookup_sparse(
+        table.weights, _cast(ids, tf.int64), weights, combiner or "sum"
+    )
+    if not feature.max_sequence_length:
+        return rows
+    return tf.reshape(rows, [batch_size, feature.max_sequence_length, table.config.dimension])
+
+
+def _by_place(sparse: tf.SparseTensor | None, length: int) -> tf.SparseTensor | None:
+    """Makes an example of each of the first `length` places of a sequence: `[batch, time(, n)]` to `[batch * length, n]`."""
+    if sparse is None:
+        return None
+    kept = sparse.indices[:, 1] < length
+    indices = tf.boolean_mask(sparse.indices, kept)
+    values = tf.boolean_mask(sparse.values, kept)
+    has_more = sparse.indices.shape.as_list()[1] > 2
+    last = indices[:, 2] if has_more else tf.zeros_like(indices[:, 0])
+    width = sparse.dense_shape[2] if has_more else tf.constant(1, tf.int64)
+    examples = indices[:, 0] * length + indices[:, 1]
+    shape = tf.stack([sparse.dense_shape[0] * length, width])
+    return tf.SparseTensor(tf.stack([examples, last], axis=1), values, shape)
+
+
+def _sequence_lengths(ids: tf.SparseTensor, batch_size: int, length: int) -> tf.Tensor:
+    """Counts the places up to the last one that an example has, at most `length`: int64 `[batch]`."""
+    ends = tf.math.unsorted_segment_max(ids.indices[:, 1] + 1, ids.indices[:, 0], batch_size)
+    return tf.clip_by_value(ends, 0, length)
+
+
+def _as_sparse(ids: Any) -> tf.SparseTensor:
+    """Takes dense ids for sparse ones without zeros, as the original."""
+    if isinstance(ids, tf.SparseTensor):
+        return ids
+    if ids.shape.rank == 1:
+        ids = ids[:, tf.newaxis]
+    return tf.sparse.from_dense(ids)
+
+
+def _cast(sparse: tf.SparseTensor, dtype: tf.DType) -> tf.SparseTensor:
+    return tf.SparseTensor(sparse.indices, tf.cast(sparse.values, dtype), sparse.dense_shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseKind:
+    """What a string of the pipeline no longer tells.
+
+    Attributes:
+      dtype: of the values.
+      rank: of the batch.
+    """
+
+    dtype: tf.DType
+    rank: int
+
+
+def kinds_of(features: dict) -> dict[str, SparseKind]:
+    """Describes the sparse tensors among features, or among what describes features."""
+    return {
+        key: SparseKind(value.dtype, value.shape.rank or 2)
+        for key, value in features.items()
+        if isinstance(value, (tf.SparseTensor, tf.SparseTensorSpec))
+    }
+
+
+def _encode(sparse: tf.SparseTensor, batch_size: int | None) -> tf.Tensor:
+    encoded = tf.io.serialize_many_sparse(sparse)
+    return tf.ensure_shape(encoded, [sparse.shape.as_list()[0] or batch_size, 3])
+
+
+def _decode(encoded: tf.Tensor, kind: SparseKind | None) -> Any:
+    if encoded.dtype != tf.string:
+        return encoded
+    sparse = tf.io.deserialize_many_sparse(encoded, kind.dtype, kind.rank)
+    return tf.SparseTensor(
+        tf.ensure_shape(sparse.indices, [None, kind.rank]),
+        sparse.values,
+        tf.ensure_shape(sparse.dense_shape, [kind.rank]),
+    )
+
+
+def _check_ids(key: str, ids: Any) -> None:
+    if not ids.dtype.is_integer:
+        raise ValueError(
+            "SparseTensor with string as values are not supported. If you are using "
+            "categorical_column_with_vocabulary_file or categorical_column_with_vocabulary_list, please call "
+            "your_column.categorical_column._transform_feature({your_column.key: features[your_column.key]}) in "
+            f"your input_fn() to convert string to int. feature_key = {key}."
+        )
+
+
+def _taken_weights(key: str, features: dict) -> tf.SparseTensor:
+    """Takes weights out of the features: each is for one feature, as in the original."""
+    if key not in features:
+        raise ValueError(
+            f"Cannot find weights {key} for weighted_categorical_column. Please check if the weights are present "
+            "in feature dict. Also note weight-sharing among weighted_categorical_column is not supported on TPU."
+        )
+    if not isinstance(features[key], tf.SparseTensor):
+        raise ValueError(
+            f"weighted_categorical_column with weight key name {key} has dense weights. Dense weights are not "
+            "supported on TPU. Please use sparse weights instead."
+        )
+    return features.pop(key)
+
+
+def check_is_possible(topology: Topology) -> None:
+    """Refuses what has run nowhere yet.
+
+    Raises:
+      UnsupportedError: the cores are a TPU's.
+    """
+    if topology.is_tpu:
+        raise errors.UnsupportedError(
+            "embedding_config_spec on a TPU",
+            "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup), or run "
+            "with use_tpu=False.",
+        )
