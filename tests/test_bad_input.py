@@ -18,7 +18,7 @@ from input_models import (
 )
 from models import CPU, EIGHT_CORES, TWO_CORES, simulation
 
-from tpuest import EstimatorSpec, InputPipelineConfig, ModeKeys, TPUEstimatorSpec, UnsupportedError
+from tpuest import EstimatorSpec, InputPipelineConfig, ModeKeys, TPUEstimatorSpec
 
 on_cpu_and_cores = pytest.mark.parametrize("num_cores", [CPU, TWO_CORES])
 
@@ -569,17 +569,6 @@ def test_an_op_that_fails_while_running_names_the_users_line(tmp_path, num_cores
 
 
 # --- what isn't carried
-
-
-@pytest.mark.parametrize(
-    ("options", "instead"),
-    [({"embedding_config_spec": object()}, "tf.nn.embedding_lookup")],
-)
-def test_what_is_not_carried_is_refused_by_the_constructor(tmp_path, options, instead):
-    with pytest.raises(UnsupportedError, match="is not supported by tpuest") as info:
-        make_estimator(tmp_path, echo_model(), TWO_CORES, **options)
-    assert instead in str(info.value)
-    assert files_in(tmp_path) == []
 
 
 def test_predictions_of_unknown_length_are_refused_on_cores(tmp_path):
