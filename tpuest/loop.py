@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tpuest import _tf
 from tpuest.cross_replica import meet_alone, meet_in_replica_context
-from tpuest.embeddings import REPLICA_ID
+from tpuest.embedding_tables import REPLICA_ID
 from tpuest.fetches import Fetches, sort_fetches
 from tpuest.mirroring import combined_variables
 from tpuest.pipeline import InputPipeline
