@@ -1,6 +1,7 @@
 """What an `input_fn` may give, and how it is called: every example reaches the model once and in order."""
 
 import collections
+import contextlib
 import functools
 
 import numpy as np
@@ -20,7 +21,7 @@ from input_models import (
 from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES, simulation
 
 import tpuest
-from tpuest import InputPipelineConfig, ModeKeys
+from tpuest import InputPipelineConfig, ModeKeys, _tf, pipeline
 
 Point = collections.namedtuple("Point", ["x", "id"])
 
@@ -450,6 +451,39 @@ def test_queue_runners_feed_until_their_last_epoch(tmp_path, num_cores):
         make_estimator(tmp_path, echo_model(recorder), num_cores).train(queue_of_slices)
     assert recorder.batches == ids_in_batches()
     assert live_threads() == before
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_queues_that_feed_cores_are_told_of_and_refused_in_a_loop_of_the_graph(tmp_path, caplog):
+    with simulation(TWO_CORES), tpuest.installed():
+        from tensorflow_estimator.python.estimator.tpu import tpu_estimator
+
+        make_estimator(tmp_path, echo_model(), TWO_CORES).train(queue_of_slices)
+        assert "Input pipeline contains one or more QueueRunners" in caplog.text
+        tpu_estimator._WRAP_INPUT_FN_INTO_WHILE_LOOP = True
+        with pytest.raises(RuntimeError, match="contains one or more QueueRunners"):
+            make_estimator(tmp_path, echo_model(), TWO_CORES).train(queue_of_slices)
+
+
+def test_one_shot_iterators_tune_nothing_and_shift_no_seeds():
+    def make_graph(scope):
+        graph = tf.Graph()
+        with graph.as_default(), scope:
+            tf.data.make_one_shot_iterator(tf.data.Dataset.range(3).map(lambda i: i)).get_next()
+        functions = graph.as_graph_def().library.function
+        options = [n for f in functions for n in f.node_def if n.op == "OptionsDataset"]
+        return len(graph.get_operations()), len(options)
+
+    untuned = make_graph(_tf.one_shot_iterators_without_autotuning())
+    plain = make_graph(contextlib.nullcontext())
+    assert (untuned[0], untuned[1]) == (plain[0], plain[1] + 1)
+
+
+@pytest.mark.parametrize("host_id, expected", [(0, [0, 1, 4, 5]), (1, [2, 3, 6, 7])])
+def test_a_host_of_two_takes_its_cores_part_of_a_stream_for_all(host_id, expected):
+    stream = tf2.data.Dataset.range(8).map(lambda i: (i,))
+    part = pipeline.stream_of_host(stream, host_id, num_hosts=2, per_host=2)
+    assert [int(batch[0]) for batch in part] == expected
 
 
 @on_cpu_and_cores

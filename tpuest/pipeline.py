@@ -431,11 +431,13 @@ def _streams_of_hosts(streams: list, topology: Topology) -> list[tf.data.Dataset
     if len(streams) == num_hosts:
         return streams
     (stream,) = streams
-    return [_part(stream, host_id, num_hosts, per_host) for host_id in range(num_hosts)]
+    return [stream_of_host(stream, host_id, num_hosts, per_host) for host_id in range(num_hosts)]
 
 
-def _part(stream: tf.data.Dataset, host_id: int, num_hosts: int, per_host: int) -> tf.data.Dataset:
-    """Leaves one host's core batches of a stream for all."""
+def stream_of_host(
+    stream: tf.data.Dataset, host_id: int, num_hosts: int, per_host: int
+) -> tf.data.Dataset:
+    """Leaves one host's core batches, `per_host` of them a step, of a stream for all hosts."""
     numbered = stream.enumerate()
     own = numbered.filter(lambda i, *_: tf.equal(i // per_host % num_hosts, host_id))
     return own.map(lambda _, *batch: batch[0] if len(batch) == 1 else batch)
