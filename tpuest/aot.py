@@ -10,7 +10,9 @@ TensorFlow's CPU package can lower everything but what cores do together, which 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -183,20 +185,35 @@ def compile_step(step: LoweredStep, tpu: PlannedTPU, is_exact: bool = False) -> 
         command = [sys.executable, aot_compile.__file__, path, tpu.name, str(step.num_replicas)]
         command += ["--chips-per-host", chips_per_host, *(["--exact"] if is_exact else [])]
         # A process of its own: libtpu may abort, and keeps what it loads.
-        child = subprocess.run(
-            command,
-            env={**_NO_TPU_HERE, **os.environ},
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE_SECONDS,
-            check=False,
-        )
+        try:
+            child = subprocess.run(
+                command,
+                env={**_NO_TPU_HERE, **os.environ},
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _failed(f"no answer within {_PATIENCE_SECONDS} seconds") from error
     if child.returncode:
-        raise RuntimeError(f"The TPU compiler did not run: {child.stderr[-4000:]}")
+        raise _failed(child.stderr[-4000:])
     answer = json.loads(child.stdout.splitlines()[-1])
     if "refused" in answer:
         raise CompilerRefusedError(answer["refused"])
     return CompiledStep(**answer)
+
+
+def _failed(reason: str) -> RuntimeError:
+    """Says that the compiler could not be run, with which packages, and which were tried."""
+    versions = []
+    for name in ("jaxlib", "libtpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+    return RuntimeError(
+        f"The TPU compiler did not run, of {' and '.join(versions) or 'no packages'}: {reason}\n"
+        "tpuest is tried with those of its extra: pip install 'tpuest[check]'."
+    )
 
 
 def _communicate(meeting: Meeting) -> Outcome:

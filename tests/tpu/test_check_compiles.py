@@ -10,7 +10,7 @@ import traced as tracing
 from broken import BROKEN
 
 import tpuest
-from tpuest import check_scan
+from tpuest import aot, check_scan
 from tpuest.check_report import Kind
 from tpuest.spec import ModeKeys
 
@@ -61,3 +61,11 @@ def test_what_libtpu_refuses_is_found_by_its_message(name, monkeypatch):
     (finding,) = check(case).findings
     assert (finding.kind, finding.origin.line) == (Kind.REFUSED, case.line)
     assert case.what in finding.op_types
+
+
+def test_a_compiler_that_does_not_run_is_told_with_its_version(monkeypatch):
+    monkeypatch.setattr(aot, "_NO_TPU_HERE", {"PYTHONHOME": "/nonexistent"})
+    monkeypatch.delenv("PYTHONHOME", raising=False)
+    case = broken.Broken(broken.nothing, broken.good_input_fn, "", "")
+    with pytest.raises(RuntimeError, match=r"did not run, of jaxlib .* and libtpu 0\.0\.42\.1"):
+        check(case)
