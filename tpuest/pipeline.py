@@ -152,18 +152,20 @@ class InputPipeline:
         Args:
           read_variable: gives the handle of a variable that `input_fn` reads, from its name and node.
         """
-        datasets = self.read(read_variable)
-        if not self.topology.is_tpu:
-            datasets = [_tf.without_autotuning(dataset) for dataset in datasets]
         if self.topology.num_replicas == 1:
-            return iter(datasets[0])
+            return iter(self._dataset_of_host(read_variable, 0))
         strategy = self.topology.strategy
         with _tf.device_iterators_without_autotuning(), _tf.distributed_iterators_of_v2():
+            # Made where it is called: on its host, to which a dataset made here could not be sent.
             return iter(
                 strategy.distribute_datasets_from_function(
-                    lambda context: datasets[context.input_pipeline_id]
+                    lambda context: self._dataset_of_host(read_variable, context.input_pipeline_id)
                 )
             )
+
+    def _dataset_of_host(self, read_variable: Callable, host_id: int) -> tf.data.Dataset:
+        dataset = self.read(read_variable)[host_id]
+        return dataset if self.topology.is_tpu else _tf.without_autotuning(dataset)
 
 
 def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:
