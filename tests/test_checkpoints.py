@@ -314,7 +314,7 @@ def test_slots_of_an_optimizer_are_saved_and_go_on(tmp_path):
         np.testing.assert_allclose(ours, expected, RTOL)
 
 
-def test_an_interrupted_call_goes_on_from_its_last_checkpoint(tmp_path):
+def test_an_interrupted_call_goes_on_from_its_last_step(tmp_path):
     class Interrupt(tf.train.SessionRunHook):
         def after_run(self, run_context, run_values):
             if run_context.session.run("global_step:0") == 5:
@@ -323,9 +323,10 @@ def test_an_interrupted_call_goes_on_from_its_last_checkpoint(tmp_path):
     estimator = models.make_estimator(tmp_path, save_checkpoints_steps=2)
     with pytest.raises(KeyboardInterrupt):
         estimator.train(models.train_input_fn, steps=10, hooks=[Interrupt()])
+    assert models.checkpoint_steps(tmp_path)[-1] == 5
     estimator.train(models.train_input_fn, max_steps=6)
-    _, w, b = models.trained(4)
-    _, w, b = models.trained(2, w, b)
+    _, w, b = models.trained(5)
+    _, w, b = models.trained(1, w, b)
     np.testing.assert_allclose(estimator.get_variable_value("w"), w, RTOL)
 
 

@@ -213,6 +213,11 @@ def checkpoint_is_due(saver_hook, global_step):
     return saver_hook._timer.should_trigger_for_step(global_step)
 
 
+def last_checkpoint_step(saver_hook):
+    """Tells the global step of the last checkpoint that a CheckpointSaverHook wrote, `None` for none."""
+    return saver_hook._timer.last_triggered_step()
+
+
 def call_flat(function, *arguments):
     """Calls a concrete function without binding its arguments to names: that takes longer than a small step.
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuest import checkpoint
+from tpuest import checkpoint, rescue
 from tpuest import hooks as own_hooks
 from tpuest.compat import trace
 from tpuest.loop import CompiledProgram
@@ -44,6 +44,7 @@ class Run:
       hooks: all hooks of the call.
       partial_step: for batches too small for the cores; `None` where there are none.
       model_dir: where checkpoints are, to keep deleting the oldest; `None` outside training.
+      may_use_older: whether an older checkpoint of the directory may stand in for a damaged `checkpoint_path`.
       live_variables: whose values to start from instead, as far as they have the model's names.
     """
 
@@ -53,6 +54,7 @@ class Run:
     hooks: tuple
     partial_step: PartialStep | None = None
     model_dir: str | None = None
+    may_use_older: bool = False
     live_variables: ReplicaVariables | None = None
 
     def __post_init__(self):
@@ -89,7 +91,12 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
         ) or run.checkpoint_path
         variables = run.compiled.variables
         checkpoint.initialize(
-            self.session, run.compiled.program, variables, path, run.live_variables
+            self.session,
+            run.compiled.program,
+            variables,
+            path,
+            run.live_variables,
+            checkpoint.older_than(path) if run.may_use_older else (),
         )
         self.session.share_from_chief()
         return self.session
@@ -126,7 +133,10 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
     creator = _SessionCreator(run, program.host_ops, host_every, _may_skip_steps(run))
     marker = program.graph.get_operation_by_name(STEP_MARKER)
     pace, loss = _Pace(), None
-    with tf.compat.v1.train.MonitoredSession(creator, run.hooks) as monitored:
+    with (
+        tf.compat.v1.train.MonitoredSession(creator, run.hooks) as monitored,
+        rescue.progress_saved(run.hooks, lambda: creator.session),
+    ):
         while creator.session.goes_on(not monitored.should_stop()):
             session = creator.session
             step = session.global_step()

@@ -6,11 +6,16 @@ program's own initialisers, exactly as `tf.compat.v1.train.SessionManager` does.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tpuest.variables import ReplicaVariables
+
+# A flipped bit, a file that ends early. Not NotFoundError, which also means a model with other variables.
+_DAMAGED = (tf.errors.DataLossError, tf.errors.OutOfRangeError)
 
 
 def initialize(
@@ -19,6 +24,7 @@ def initialize(
     variables: ReplicaVariables,
     checkpoint_path: str | None,
     live_variables: ReplicaVariables | None = None,
+    older_checkpoints: Sequence[str] = (),
 ) -> None:
     """Makes the session ready.
 
@@ -29,22 +35,49 @@ def initialize(
       checkpoint_path: what to restore; `None` runs the initialisers. Nothing is read if the variables hold the
         checkpoint's values already.
       live_variables: what to copy into the variables of the same names, without a checkpoint.
+      older_checkpoints: what to restore instead if it is damaged, the newest last.
 
     Raises:
+      DataLossError: the checkpoint is damaged, and all the older ones too.
       RuntimeError: a variable is left without a value.
     """
     scaffold = program.scaffold
-    wanted = identity(checkpoint_path)
     if checkpoint_path is None:
         _run_initializers(session, scaffold)
-    elif not program.restores_plainly or variables.checkpoint != wanted:
-        scaffold.saver.restore(session, checkpoint_path)
+    elif not program.restores_plainly or variables.checkpoint != identity(checkpoint_path):
+        checkpoint_path = _restore(session, scaffold.saver, [*older_checkpoints, checkpoint_path])
     if live_variables is not None:
         variables.copy_from(live_variables)
     session.run(scaffold.local_init_op)
     _check_ready(session, scaffold)
     if program.restores_plainly:
-        variables.checkpoint = wanted
+        variables.checkpoint = identity(checkpoint_path)
+
+
+def _restore(session: Any, saver: tf.compat.v1.train.Saver, paths: list[str]) -> str:
+    """Restores the last of the checkpoints that isn't damaged, and gives its path."""
+    *older, path = paths
+    try:
+        saver.restore(session, path)
+    except _DAMAGED as error:
+        if not older:
+            raise
+        _warn_of_damage(path, error)
+        return _restore(session, saver, older)
+    return path
+
+
+def _warn_of_damage(path: str, error: Exception) -> None:
+    tf.compat.v1.logging.warning(
+        "Checkpoint %s is damaged, taking the one before. (%s)", path, type(error).__name__
+    )
+
+
+def older_than(checkpoint_path: str | None) -> list[str]:
+    """Lists the checkpoints of a directory that were written before one of it, the newest last."""
+    state = checkpoint_path and tf.train.get_checkpoint_state(os.path.dirname(checkpoint_path))
+    paths = list(state.all_model_checkpoint_paths) if state else []
+    return paths[: paths.index(checkpoint_path)] if checkpoint_path in paths else []
 
 
 def identity(checkpoint_path: str | None) -> tuple[str, int] | None:
@@ -91,9 +124,12 @@ def recover_history(saver: tf.compat.v1.train.Saver, model_dir: str) -> None:
 
 
 def global_step_of(model_dir: str) -> int:
-    """Reads the global step of the newest checkpoint, 0 if there is none."""
-    path = latest_checkpoint(model_dir)
-    if path is None:
-        return 0
-    reader = tf.train.load_checkpoint(path)
-    return int(reader.get_tensor(tf.compat.v1.GraphKeys.GLOBAL_STEP))
+    """Reads the global step of the newest checkpoint that isn't damaged, 0 if there is none."""
+    newest = latest_checkpoint(model_dir)
+    for path in reversed([*older_than(newest), newest] if newest else []):
+        try:
+            reader = tf.train.load_checkpoint(path)
+            return int(reader.get_tensor(tf.compat.v1.GraphKeys.GLOBAL_STEP))
+        except tf.errors.OpError as error:  # The reader says UNKNOWN of a damaged index.
+            _warn_of_damage(path, error)
+    return 0

@@ -212,7 +212,9 @@ class Estimator(SavedModelExports):
         hooks = arguments.checked_hooks(hooks)
         path = self._checkpoint_to_use(checkpoint_path, "evaluate")
         program, pipeline = self._build(ModeKeys.EVAL, input_fn, path)
-        return self._evaluate(program, pipeline, steps, hooks, path, name)
+        return self._evaluate(
+            program, pipeline, steps, hooks, path, name, may_use_older=not checkpoint_path
+        )
 
     def evaluation_of_variables(
         self, input_fn: Callable, steps: int | None, hooks: Sequence | None, name: str | None
@@ -265,14 +267,22 @@ class Estimator(SavedModelExports):
         program, pipeline = self._build(ModeKeys.PREDICT, input_fn, path)
         predictions = predicting.choose(program.predictions, predict_keys)
         with self._workspaces.lease(program, checkpoint.identity(path)) as space:
-            run = calls.Run(space.compile(program), pipeline, path, _in_session(program, hooks))
+            run = calls.Run(
+                space.compile(program),
+                pipeline,
+                path,
+                _in_session(program, hooks),
+                may_use_older=not checkpoint_path,
+            )
             for batch in calls.predict(run, predictions):
                 if yield_single_examples:
                     yield from predicting.examples(batch)
                 else:
                     yield batch
 
-    def _evaluate(self, program, pipeline, steps, hooks, path, name, live=None) -> dict[str, Any]:
+    def _evaluate(
+        self, program, pipeline, steps, hooks, path, name, live=None, may_use_older=False
+    ) -> dict[str, Any]:
         """Evaluates a checkpoint, or live variables, and writes the results."""
         with self._workspaces.lease(program, checkpoint.identity(path)) as space:
             compiled = space.compile(program)
@@ -283,6 +293,7 @@ class Estimator(SavedModelExports):
                 _in_session(program, hooks),
                 self._partial_step(compiled, pipeline, space),
                 live_variables=live,
+                may_use_older=may_use_older,
             )
             with trace.graph_scope(program.graph):
                 results = calls.evaluate(run, steps)
@@ -298,7 +309,9 @@ class Estimator(SavedModelExports):
         all_hooks = training_hooks(program, self._config, self._log_period(), wanted, listeners)
         with self._workspaces.lease(program, checkpoint.identity(path)) as space:
             compiled = space.compile(program)
-            run = calls.Run(compiled, pipeline, path, all_hooks, model_dir=self.model_dir)
+            run = calls.Run(
+                compiled, pipeline, path, all_hooks, model_dir=self.model_dir, may_use_older=True
+            )
             with trace.graph_scope(program.graph):
                 return calls.train(
                     run, stop, self._iterations(program.topology), self._host_every(program)

@@ -33,16 +33,6 @@ from tpuest.variables import ReplicaVariables
 _programs = itertools.count()
 # A core's batch has one static shape: nothing to pad on a TPU.
 _STATIC = tf.distribute.RunOptions(experimental_enable_dynamic_batch_size=False)
-_READS = frozenset(
-    {
-        "ReadVariableOp",
-        "VarIsInitializedOp",
-        "VariableShape",
-        "ResourceGather",
-        "ResourceGatherNd",
-        "Identity",
-    }
-)
 
 
 class CompiledProgram:
@@ -60,6 +50,7 @@ class CompiledProgram:
         self._parts: dict[str, bool] | None = None
         self._read: dict[Any, set[str]] = {}
         self._fed: dict[str, tf.Tensor] = {}
+        self._gate: tf.Tensor | None = None
 
     def ensure_variables(self) -> None:
         """Makes the graph's variables; those of the model are shared with the estimator's other programs."""
@@ -362,13 +353,7 @@ class CompiledProgram:
 
     def _find_written(self, targets):
         source = self.program.source
-        nodes, variables = source.nodes(), source.variables()
-        written = {
-            reference.split(":")[0]
-            for name in source.closure(targets)
-            for reference in nodes[name].input
-            if nodes[name].op not in _READS and reference.split(":")[0] in variables
-        }
+        written = {v for name in source.closure(targets) for v in source.written_by(name)}
         return [self.key(name) for name in sorted(written)]
 
     def _build_host(self, targets, fed):
@@ -400,6 +385,15 @@ class CompiledProgram:
             yield
         finally:
             self._fed = {}
+
+    @contextlib.contextmanager
+    def _writing_after(self, tensor):
+        """Lets the step being traced change variables only once a tensor is there."""
+        self._gate = tensor
+        try:
+            yield
+        finally:
+            self._gate = None
 
     def _handles(self, targets, replica_id, leaves):
         """Gives what stands for the variables, and for what is fed, of one replica."""
@@ -480,7 +474,9 @@ class CompiledProgram:
         topology = self.program.topology
         keeps_cores = topology.is_tpu and topology.cores_per_replica is not None
         id_in_sync = self.program.topology.first_replica_id + replica_id
-        built = self.program.source.transplant(targets, bindings, id_in_sync, meet, keeps_cores)
+        built = self.program.source.transplant(
+            targets, bindings, id_in_sync, meet, keeps_cores, self._gate
+        )
         return [t for t in _with_operations_done(built) if isinstance(t, tf.Tensor)]
 
     def _host_step(self, fetches, per_replica, runs_host_call):
@@ -526,6 +522,11 @@ class _Loop:
         self._host_every = host_every
         program = compiled.program
         self._watched = program.loss if program.mode == ModeKeys.TRAIN else None
+        # Another thread fetches: waiting for it was a fifth of a small model's time. An input that fails must not leave
+        # a step half done: variables change when the fetch is over, which several replicas' graphs cannot be told.
+        topology = program.topology
+        is_one = topology.num_replicas == 1 and not topology.is_mirrored
+        self._fetches_beside_step = is_one and not topology.is_tpu
 
     def __call__(self, iterator, num_steps):
         replicas, host = _zeros(self._fetches)
@@ -534,13 +535,25 @@ class _Loop:
         def proceed(i, element, is_number, *_):
             return (i < num_steps) & element.has_value() & is_number
 
-        def advance(i, element, is_number, replicas, host):
+        def fetch(i, element):
+            return tf.cond(i + 1 < num_steps, iterator.get_next_as_optional, lambda: element)
+
+        def step(i, element):
             runs_host_call = None if every == 1 else tf.equal(i % every, 0)
-            computed = self._compiled._step(
+            return self._compiled._step(
                 self._pipeline, element.get_value(), self._fetches, runs_host_call
             )
-            # Beside the step: another thread fetches, and waiting for it was a tenth of a small model's time.
-            following = tf.cond(i + 1 < num_steps, iterator.get_next_as_optional, lambda: element)
+
+        def advance(i, element, is_number, replicas, host):
+            if self._fetches_beside_step:
+                following = fetch(i, element)
+                (gate,) = tf.nest.flatten(following, expand_composites=True)
+                with self._compiled._writing_after(gate):
+                    computed = step(i, element)
+            else:
+                computed = step(i, element)
+                with tf.control_dependencies(tf.nest.flatten(computed)):
+                    following = fetch(i, element)
             return i + 1, following, self._is_number(*computed), *map(_tensors, computed)
 
         start = (tf.constant(0), iterator.get_next_as_optional(), tf.constant(True), replicas, host)

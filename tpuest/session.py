@@ -6,6 +6,7 @@ is no TF 1 session behind it: fetches are carried into functions and run on the 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -38,7 +39,11 @@ class ReplicaSession(_tf.SessionInterface):
       graph: the program's.
       num_steps: how many steps the next fetch of `step_marker` runs.
       steps_done: steps run so far.
+      holds_whole_steps: whether the variables are what a number of complete steps made of them.
     """
+
+    # A node that takes a batch, in an error's message; see `loop._Loop` for what has run when it fails.
+    _FETCH = re.compile(r"\[\[[^\]]*IteratorGetNext")
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class ReplicaSession(_tf.SessionInterface):
         self._graph = compiled.program.graph
         self.num_steps = 1
         self.steps_done = 0
+        self.holds_whole_steps = True
         self._compiled = compiled
         self._workers = compiled.program.topology.workers
         self._pipeline = pipeline
@@ -85,6 +91,11 @@ class ReplicaSession(_tf.SessionInterface):
     @property
     def on_cores(self) -> bool:
         return self._compiled.program.topology.on_cores
+
+    @property
+    def works_alone(self) -> bool:
+        """Whether no other worker trains the same model: what it saves then needs nobody else."""
+        return self._workers is None
 
     @property
     def sess_str(self) -> str:
@@ -193,11 +204,21 @@ class ReplicaSession(_tf.SessionInterface):
 
     def _one_step(self, targets, feeds):
         iterator = self._started_iterator()
-        values = self._compiled.run_step(self._pipeline, iterator, targets, feeds)
+        with self._stepping():
+            values = self._compiled.run_step(self._pipeline, iterator, targets, feeds)
         if values is None:
             self._is_exhausted = True
             raise _end_of_data()
         return values
+
+    @contextlib.contextmanager
+    def _stepping(self):
+        """Notes whether an operation of the model failed: others that change variables may have run before it."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            self.holds_whole_steps = bool(self._FETCH.search(error.message))
+            raise
 
     def _run_steps(self, targets, feeds=()) -> dict[str, Any]:
         """Runs `num_steps` steps and gives the last one's values by name."""
@@ -270,9 +291,11 @@ class ReplicaSession(_tf.SessionInterface):
         return [t for t in wanted if t is loss or not isinstance(t, tf.Tensor)]
 
     def _loop(self, targets, num_steps, feeds):
-        done, more, values = self._compiled.run_loop(
-            self._pipeline, self._started_iterator(), num_steps, targets, self._host_every, feeds
-        )
+        iterator = self._started_iterator()
+        with self._stepping():
+            done, more, values = self._compiled.run_loop(
+                self._pipeline, iterator, num_steps, targets, self._host_every, feeds
+            )
         self.steps_done += done
         self._is_exhausted = not more
         if not done:

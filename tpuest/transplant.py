@@ -25,6 +25,19 @@ from tpuest.origins import functions_called
 
 _VARIABLE = "VarHandleOp"
 _READ = "ReadVariableOp"
+# Ops that use a variable's handle and leave the variable as it is.
+_READS = frozenset(
+    {
+        _READ,
+        "VarIsInitializedOp",
+        "VariableShape",
+        "ResourceGather",
+        "ResourceGatherNd",
+        "Identity",
+    }
+)
+# Control input of what may only run behind the gate; see `TransplantSource.transplant`.
+_GATE = "^tpuest_gate"
 # Ops that have the attribute and refuse to be given one.
 _NEVER_SHARED = frozenset({"OneShotIterator"})
 # Distance between two replicas' op seeds: any constant that users do not pick as an offset themselves.
@@ -108,6 +121,14 @@ class TransplantSource:
         """Returns each variable's name to its `VarHandleOp` node."""
         return {name: node for name, node in self.nodes().items() if node.op == _VARIABLE}
 
+    def written_by(self, name):
+        """Names the variables that a node may change."""
+        node = self.nodes()[name]
+        if node.op in _READS:
+            return []
+        references = [r.split(":")[0] for r in node.input if not r.startswith("^")]
+        return [r for r in references if r in self._nodes and self._nodes[r].op == _VARIABLE]
+
     def functions_with(self, *op_types):
         """Names the library functions (branches, loop bodies) that hold an op of these types, or call one that does."""
         self.nodes()
@@ -143,7 +164,7 @@ class TransplantSource:
                 pending.extend(nodes[name].input)
         return sorted(seen, key=self._position.__getitem__)
 
-    def transplant(self, targets, bindings, replica_id=0, meet=None, keeps_cores=False):
+    def transplant(self, targets, bindings, replica_id=0, meet=None, keeps_cores=False, gate=None):
         """Builds `targets` in the function being traced.
 
         Args:
@@ -153,11 +174,12 @@ class TransplantSource:
           meet: holds the `Meeting`s of replicas, from a list of them to a list of `Outcome`s. `None` carries
             collective ops over as they are, which is right on a TPU.
           keeps_cores: whether operations stay on the core of the replica that `tf.device(tpu.core(i))` gave them.
+          gate: a tensor that must be there before any variable is written; `None` for none.
 
         Returns:
           The new tensors and operations, in the order of `targets`.
         """
-        building = self.build(targets, bindings, replica_id, meet is not None, keeps_cores)
+        building = self.build(targets, bindings, replica_id, meet is not None, keeps_cores, gate)
         outcomes = None
         while True:
             try:
@@ -166,21 +188,30 @@ class TransplantSource:
                 return end.value
             outcomes = meet(meetings)
 
-    def build(self, targets, bindings, replica_id=0, meets=True, keeps_cores=False):
+    def build(self, targets, bindings, replica_id=0, meets=True, keeps_cores=False, gate=None):
         """Does what `transplant` does, as a generator that yields `Meeting`s and is sent their `Outcome`s."""
         capture = tf.compat.v1.get_default_graph().capture
         built = {name: capture(value) for name, value in bindings.items()}
         needed = self.closure(targets, built)
         wanted = {_reference(target) for target in targets}
         dropped = _with_control_references(bindings) - set(bindings)
+        gated = {name for name in needed if self.written_by(name)} if gate is not None else ()
+        if gated:
+            built[_GATE] = gate
         for stage in self._stages(needed, self._meeting_nodes(needed) if meets else frozenset()):
             nodes = [self._portable(self._nodes[name], replica_id, dropped) for name in stage.nodes]
+            for node in nodes:
+                if node.name in gated:
+                    node.input.append(_GATE)
             if keeps_cores:
                 for node in nodes:
                     node.device = _device_of_core(core_of(self._nodes[node.name]))
             self._import(nodes, built, wanted | stage.wanted_later)
             if stage.meetings:
-                outcomes = yield [self._meeting(name, built, dropped) for name in stage.meetings]
+                outcomes = yield [
+                    self._meeting(name, built, dropped, [gate] if name in gated else [])
+                    for name in stage.meetings
+                ]
                 for name, outcome in zip(stage.meetings, outcomes):
                     built.update((f"{name}:{i}", t) for i, t in enumerate(outcome.outputs))
                     built["^" + name] = outcome.done
@@ -214,10 +245,10 @@ class TransplantSource:
                     stages[level[producer]].wanted_later.add(tensor_name(reference))
         return stages
 
-    def _meeting(self, name, built, dropped_inputs):
+    def _meeting(self, name, built, dropped_inputs, gates):
         node = self._nodes[name]
         references = [r for r in node.input if r not in dropped_inputs]
-        waits_for = [built[r] for r in references if r.startswith("^")]
+        waits_for = [*gates, *(built[r] for r in references if r.startswith("^"))]
         data = [built[tensor_name(r)] for r in references if not r.startswith("^")]
         groups = None
         if node.op in COLLECTIVES:
