@@ -20,6 +20,8 @@ import tensorflow.compat.v1 as tf
 
 import tpuest
 
+tf.disable_v2_behavior()  # as old programs begin
+
 
 def model_fn(features, labels, mode):
     w = tf.get_variable("w", [3, 1])  # a random value, of the chief's

@@ -351,6 +351,11 @@ def last_loss_reduction(graph):
     return graph._last_loss_reduction
 
 
+def has_joined_workers():
+    """Tells whether a strategy of several workers has joined the others: in TF 1's graph mode it doesn't."""
+    return context()._collective_ops_server_def is not None
+
+
 def worker_index(strategy):
     """Tells the number of this process among those of a MultiWorkerMirroredStrategy; the chief's is 0."""
     return strategy.extended._id_in_cluster

@@ -22,6 +22,7 @@ from typing import Any
 import tensorflow as tf
 
 from tpuest import _tf
+from tpuest.errors import UnsupportedError
 from tpuest.run_config import TaskType
 
 # A checksum below this, squared and summed over workers, is exact in int64.
@@ -138,8 +139,15 @@ def join(train_distribute: Any, config: Any) -> Workers:
 
     Raises:
       RuntimeError: TensorFlow has already run an op, and can't join them any more.
+      UnsupportedError: the strategy was made where it could not join them.
     """
     strategy = train_distribute or _make_strategy(config)
+    if not _tf.has_joined_workers():
+        # It left that to the sessions of TF 1, and now it is too late.
+        raise UnsupportedError(
+            "A strategy of several workers that was made after tf.disable_v2_behavior() or in a tf.Graph",
+            "Make none: without train_distribute, the workers of TF_CONFIG train together by themselves.",
+        )
     return Workers(strategy, config.num_worker_replicas, _tf.worker_index(strategy))
 
 
@@ -156,7 +164,8 @@ def _make_strategy(config: Any) -> tf.distribute.Strategy:
         rpc_layer=config.protocol or "grpc",
     )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        with _tf.eager_mode():
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except RuntimeError as error:
         raise RuntimeError(
             "TF_CONFIG names several workers, and TensorFlow can join them before its first op only. Let the program "
