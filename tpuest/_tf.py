@@ -260,6 +260,11 @@ def function_graph(graph, name):
     return getattr(function, "graph", None)
 
 
+def is_function_call(operation):
+    """Says whether an operation's type is the name of a function, as those of `Defun` are called."""
+    return operation.graph._get_function(operation.type) is not None
+
+
 def differentiated(operation):
     """Gives the operation that a gradient's operation is the gradient of; others as they are."""
     while operation._original_op is not None:

@@ -109,7 +109,7 @@ def _only_serves(operation: tf.Operation, misplaced: set[tf.Operation]) -> bool:
 
 def _judge(operation: tf.Operation, kernels: frozenset[str]) -> Finding | None:
     """Gives what is wrong with an operation; `None` if nothing is."""
-    if operation.type in _NOT_COMPILED:
+    if operation.type in _NOT_COMPILED or _tf.is_function_call(operation):
         return None
     advice = check_advice.advice_for(operation.type)
     if kernels and operation.type not in kernels:

@@ -248,15 +248,17 @@ class _StepCheck:
             return False
         if f"{located.outermost.name}:0" in self._given:
             return False
-        advice = check_advice.advice_for(located.operation.type).use
-        self._findings.append(
-            check_scan.describe(
-                located.operation,
-                Kind.REFUSED,
-                check_advice.CONSTANT_NEEDED if is_constant else advice,
-                _first_line(message),
-            )
+        # Inside of a function that Python knows nothing of, the type is all there is.
+        unsupported = re.search(r"JIT: (\w+) \(No registered", message)
+        op_type = unsupported[1] if unsupported else located.operation.type
+        advice = check_advice.advice_for(op_type).use
+        found = check_scan.describe(
+            located.operation,
+            Kind.REFUSED,
+            check_advice.CONSTANT_NEEDED if is_constant else advice,
+            _first_line(message),
         )
+        self._findings.append(dataclasses.replace(found, op_types=(op_type,)))
         return self._leave_out(located)
 
     def _find_refused(self, message: str) -> check_scan.Located | None:
@@ -267,6 +269,10 @@ class _StepCheck:
                 operation = origins.find_operation(self._program.graph, name.strip())
                 if operation is not None and id(operation) in by_operation:
                     return by_operation[id(operation)]
+        for name in re.findall(r"\{\{function_node ([^}]+)\}\}", message):
+            for one in self._located:
+                if name in origins.functions_called(one.operation.node_def):
+                    return one
         return None
 
     def _leave_out(self, located: check_scan.Located) -> bool:

@@ -101,7 +101,8 @@ def functions_of(graph: tf.Graph) -> dict[str, tf.Graph]:
 
 
 def functions_called(node: Any) -> Iterator[str]:
-    """Names the library functions that a node calls."""
+    """Names the library functions that a node calls; of a `Defun` the node's type is the name."""
+    yield node.op
     for attr in node.attr.values():
         if attr.HasField("func"):
             yield attr.func.name

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import traced as tracing
 from broken import BROKEN
+from tensorflow.python.framework.function import Defun
 from tensorflow.python.tpu.ops import tpu_ops
 
 import tpuest
@@ -100,6 +101,18 @@ def summed_in_a_branch(x):
 def test_what_cores_do_together_is_lowered(together):
     report = check(lambda features: tf.reduce_sum(together(features["x"])), topology="v5e:2x4")
     assert report.ok and not report.findings
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_a_defun_is_looked_into(is_good):
+    @Defun(tf.float32)
+    def compute(x):
+        x = tf.reshape(x, [broken.BATCH_SIZE, broken.NUM_FEATURES])
+        return tf.reduce_sum(x) if is_good else tf.linalg.det(tf.matmul(x, x, transpose_a=True))
+
+    report = check(lambda features: tf.stop_gradient(compute(features["x"])))
+    assert report.ok == is_good
+    assert [f.op_types[0] for f in report.findings] == ([] if is_good else ["MatrixDeterminant"])
 
 
 def test_what_a_program_leaves_to_the_host_is_not_a_fault():
