@@ -86,17 +86,20 @@ class DecoupledWeightDecayExtension:
     def _is_decayed(self, variable: Any) -> bool:
         return self._decay_var_list is None or variable.ref() in self._decay_var_list
 
-    def _decayed(self, variable: Any) -> tf.Operation:
+    # The original lets the decay race with the model's read of the variable; here the read comes first.
+    def _decayed(self, variable: Any, grad: Any) -> tf.Operation:
         if not self._is_decayed(variable):
             return tf.no_op()
-        return variable.assign_sub(self._weight_decay_tensor * variable).op
+        with tf.control_dependencies([grad]):
+            return variable.assign_sub(self._weight_decay_tensor * variable).op
 
-    def _decayed_rows(self, variable: Any, indices: Any) -> tf.Operation:
+    def _decayed_rows(self, variable: Any, grad: Any, indices: Any) -> tf.Operation:
         """Decays the rows that are in a sparse gradient; the others stay."""
         if not self._is_decayed(variable):
             return tf.no_op()
-        change = self._weight_decay_tensor * tf.gather(variable, indices)
-        return tf.compat.v1.scatter_sub(variable, indices, change).op
+        with tf.control_dependencies([grad]):
+            change = self._weight_decay_tensor * tf.gather(variable, indices)
+            return tf.compat.v1.scatter_sub(variable, indices, change).op
 
     def _prepare(self) -> None:
         weight_decay = self._weight_decay
@@ -106,19 +109,19 @@ class DecoupledWeightDecayExtension:
         super()._prepare()
 
     def _apply_dense(self, grad: Any, var: Any) -> Any:
-        with tf.control_dependencies([self._decayed(var)]):
+        with tf.control_dependencies([self._decayed(var, grad)]):
             return super()._apply_dense(grad, var)
 
     def _resource_apply_dense(self, grad: Any, var: Any) -> Any:
-        with tf.control_dependencies([self._decayed(var)]):
+        with tf.control_dependencies([self._decayed(var, grad)]):
             return super()._resource_apply_dense(grad, var)
 
     def _apply_sparse(self, grad: Any, var: Any) -> Any:
-        with tf.control_dependencies([self._decayed_rows(var, grad.indices)]):
+        with tf.control_dependencies([self._decayed_rows(var, grad.values, grad.indices)]):
             return super()._apply_sparse(grad, var)
 
     def _resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
-        with tf.control_dependencies([self._decayed_rows(var, indices)]):
+        with tf.control_dependencies([self._decayed_rows(var, grad, indices)]):
             return super()._resource_apply_sparse(grad, var, indices)
 
 
