@@ -152,6 +152,7 @@ def prepare(
     colab.show_tpu(is_simulated=bool(chips.cores_to_simulate()))
     if written_for.has_tf1_behavior:
         python_names.restore_python_names()
+        python_names.restore_modules()
         on_import.after_import("numpy", python_names.restore_numpy_names)
     on_import.after_import("tensorflow", lambda module: _start(module, written_for, on_start))
     facade.serve_tf1_imports(written_for, package)

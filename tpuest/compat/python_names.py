@@ -8,8 +8,12 @@ from __future__ import annotations
 import collections
 import collections.abc
 import fractions
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import inspect
 import math
+import sys
 import time
 import types
 from collections.abc import Callable
@@ -38,6 +42,29 @@ def getargspec(function: Callable) -> ArgSpec:
             "which can support them"
         )
     return ArgSpec(spec.args, spec.varargs, spec.varkw, spec.defaults)
+
+
+# Modules that are gone: name to the module that does its work.
+_STAND_INS = {"pkg_resources": "tpuest.compat.package_resources"}
+
+
+class _GoneModules(importlib.abc.MetaPathFinder):
+    """Finds modules that nobody else finds any more."""
+
+    @staticmethod
+    def find_spec(
+        fullname: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in _STAND_INS:
+            return None
+        stand_in = importlib.util.find_spec(_STAND_INS[fullname])
+        return importlib.util.spec_from_file_location(fullname, stand_in.origin)
+
+
+def restore_modules() -> None:
+    """Lets modules be imported that setuptools removed; those that are there come first."""
+    if _GoneModules not in sys.meta_path:
+        sys.meta_path.append(_GoneModules)
 
 
 def restore_python_names() -> None:
