@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from tpuest import cli
+from tpuest import cli, wheels
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = """
@@ -58,6 +58,9 @@ def run(directory, *arguments, program=PROGRAM):
     )
 
 
+@pytest.mark.skipif(
+    bool(wheels.find_versions("tensorflow-tpu")), reason="tensorflow-tpu has no XLA for the host"
+)
 def test_a_program_is_checked_at_its_first_call_and_ends_there(tmp_path):
     ended = run(tmp_path, "--check=v5e:4x2")
     start, *report = ended.stdout.splitlines()

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tpuest import _tf, aot_compile
+from tpuest import _tf, aot_compile, errors
 from tpuest.cross_replica import (
     COLLECTIVE_PERMUTE,
     CROSS_REPLICA_SUM,
@@ -160,6 +160,11 @@ def lower_step(
         try:
             hlo = lower(stage="hlo_serialized")
         except (ValueError, tf.errors.OpError) as error:
+            if "transfer manager for platform Host" in str(error):
+                raise errors.UnsupportedError(
+                    "Lowering a step with tensorflow-tpu",
+                    "Run --check where tensorflow-cpu is installed: pip install 'tpuest[cpu]'.",
+                ) from error
             raise CompilerRefusedError(str(error)) from error
     return LoweredStep(hlo, program.topology.num_replicas)
 
