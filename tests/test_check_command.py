@@ -10,6 +10,10 @@ import pytest
 
 from tpuest import cli, wheels
 
+lowers_steps = pytest.mark.skipif(
+    bool(wheels.find_versions("tensorflow-tpu")), reason="tensorflow-tpu has no XLA for the host"
+)
+
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = """
     import sys
@@ -58,9 +62,7 @@ def run(directory, *arguments, program=PROGRAM):
     )
 
 
-@pytest.mark.skipif(
-    bool(wheels.find_versions("tensorflow-tpu")), reason="tensorflow-tpu has no XLA for the host"
-)
+@lowers_steps
 def test_a_program_is_checked_at_its_first_call_and_ends_there(tmp_path):
     ended = run(tmp_path, "--check=v5e:4x2")
     start, *report = ended.stdout.splitlines()
@@ -72,6 +74,7 @@ def test_a_program_is_checked_at_its_first_call_and_ends_there(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@lowers_steps
 def test_a_step_that_does_not_compile_makes_the_exit_code_1(tmp_path):
     ended = run(tmp_path, "--check", "--bad")
     assert "compiles and fits     NO: does not compile for v5e:1x1" in ended.stdout
