@@ -161,15 +161,20 @@ def test_evaluation_and_prediction_look_up_what_was_trained(tmp_path):
     assert f"{TABLE}/Adagrad" in estimator.get_variable_names()
 
 
-def test_predictions_of_a_last_smaller_batch_have_no_padding(tmp_path):
-    def first_six(params):
-        features = {"x": sparse(IDS[:6], np.int64)}
-        return tf.data.Dataset.from_tensor_slices(features).batch(params["batch_size"])
+def first_seven(params):
+    """Gives seven examples: the last batch is smaller than that of the cores, and than that of one core."""
+    dataset = tf.data.Dataset.from_tensor_slices(({"x": sparse(IDS[:7], np.int64)}, LABELS[:7]))
+    return dataset.batch(params["batch_size"])
 
+
+def test_a_last_smaller_batch_counts_exactly(tmp_path):
     with simulation(2):
         estimator = make_estimator(tmp_path, spec_of())
-        outputs = [p["outputs"][0] for p in estimator.predict(first_six)]
-    np.testing.assert_allclose(outputs, [3.0] * 6)
+        outputs = [p["outputs"][0] for p in estimator.predict(first_seven)]
+        results = estimator.evaluate(first_seven)
+    np.testing.assert_allclose(outputs, [3.0] * 7)
+    of_batches = [np.mean(np.square(3.0 - LABELS[rows])) for rows in (slice(4), slice(4, 7))]
+    assert results["loss"] == pytest.approx(np.mean(of_batches), rel=1e-5)
 
 
 def test_without_accumulation_cores_update_one_after_the_other(tmp_path):

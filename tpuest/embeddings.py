@@ -104,8 +104,9 @@ class Embeddings:
             activations[key] = tf.compat.v1.placeholder(tf.float32, shape, f"{key}_activations")
             features[key] = activations[key]
         if activations:
+            # In the program lookups take the place of the sum: nothing reads the variable.
             first = next(iter(activations))
-            features[first] += 0.0 * _untouched_variable()
+            features[first] = activations[first] = activations[first] + 0.0 * _untouched_variable()
         step = tf.compat.v1.train.get_global_step()
         global_step = None if step is None else tf.identity(step.read_value())
         return Lookups(self, features, ids, weights, activations, global_step)
@@ -120,7 +121,7 @@ class Lookups:
       features: for `model_fn`.
       ids: feature's key to its ids: sparse, or dense int `[batch]` or `[batch, 1]`.
       weights: the same, float32, of features with weights.
-      activations: feature's key to the placeholder for what is looked up.
+      activations: feature's key to what stands for its lookup.
       global_step: int64 scalar, before the step.
     """
 

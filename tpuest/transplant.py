@@ -74,9 +74,14 @@ class TransplantSource:
         self._update = None
         self._substitutes = {}
 
-    def substitute(self, placeholder, tensor):
-        """Lets a tensor of the graph stand for a placeholder that others were made from, before it was there."""
-        self._substitutes[placeholder.op.name] = tensor.name
+    def substitute(self, early, tensor):
+        """Lets a tensor of the graph stand for one that others were made from before it was there.
+
+        Args:
+          early: the only output of its operation, which is forgotten.
+          tensor: of the same type.
+        """
+        self._substitutes[early.op.name] = tensor
         self._version = None
 
     def set_update(self, update):
@@ -93,8 +98,8 @@ class TransplantSource:
         if self._version != self.graph.version:
             graph_def = self.graph.as_graph_def()
             self._nodes = {node.name: node for node in graph_def.node}
-            for name, reference in self._substitutes.items():
-                _stand_for(self._nodes[name], reference)
+            for name, tensor in self._substitutes.items():
+                _hand_on(self._nodes[name], tensor)
             order = _producers_first(self._nodes) if self._substitutes else self._nodes
             self._position = {name: index for index, name in enumerate(order)}
             self._library = graph_def
@@ -324,13 +329,12 @@ class TransplantSource:
         return copy
 
 
-def _stand_for(node, reference):
-    """Turns the node of a placeholder into one that hands a tensor on."""
-    dtype = node.attr["dtype"].type
+def _hand_on(node, tensor):
+    """Turns a node into one that hands a tensor on."""
     node.op = "Identity"
-    node.input[:] = [reference]
+    node.input[:] = [tensor.name]
     node.attr.clear()
-    node.attr["T"].type = dtype
+    node.attr["T"].type = tensor.dtype.as_datatype_enum
 
 
 def _producers_first(nodes):
