@@ -11,7 +11,7 @@ Takes an `EmbeddingConfigSpec`; gives `model_fn` what a TPU's embedding hardware
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -21,6 +21,7 @@ from tpuest.embedding_config import EmbeddingConfigSpec, FeatureConfig, TableCon
 from tpuest.embedding_tables import Table, cast, look_up
 from tpuest.spec import ModeKeys
 from tpuest.topology import Topology
+from tpuest.transplant import TransplantSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,13 +133,15 @@ class Lookups:
     activations: Mapping[str, tf.Tensor]
     global_step: tf.Tensor | None
 
-    def finish(self, spec: Any, topology: Topology, substitute: Callable) -> tf.Operation | None:
+    def finish(
+        self, spec: Any, topology: Topology, source: TransplantSource
+    ) -> tf.Operation | None:
         """Makes the tables, looks up in them, and in training updates them.
 
         Args:
           spec: what `model_fn` answered.
           topology: of the cores.
-          substitute: lets a tensor of the graph stand for one of `activations`.
+          source: of the graph; gets the lookups in the places of `activations`.
 
         Returns:
           The update, to be run with the train op; `None` but for training.
@@ -156,9 +159,10 @@ class Lookups:
             table = tables[feature.table_id]
             looked_up[key] = look_up(table, feature, self.ids[key], self.weights.get(key))
             looked_up[key].set_shape(self.activations[key].shape)
-            substitute(self.activations[key], looked_up[key])
+            source.substitute(self.activations[key], looked_up[key])
         if spec.mode != ModeKeys.TRAIN:
             return None
+        self._count_after_reading(source)
         gradients = self._gradients(spec.loss, topology.num_replicas)
         updates = []
         for name, table in tables.items():
@@ -167,6 +171,16 @@ class Lookups:
             if given:
                 updates.append(table.update(given, self.global_step, topology.num_replicas))
         return tf.group(*updates)
+
+    def _count_after_reading(self, source):
+        """Has the step be counted after it was read, by data: TensorFlow's dependency optimizer (2.21) drops the order."""
+        zero = tf.minimum(self.global_step, 0)
+        step = tf.compat.v1.train.get_global_step()
+        for operation in tf.compat.v1.get_default_graph().get_operations():
+            counts = operation.type.startswith("Assign") and operation.inputs[0] is step.handle
+            is_initializer = step.initializer is operation
+            if counts and not is_initializer:
+                source.replace_input(operation, 1, operation.inputs[1] + zero)
 
     def _gradients(self, loss, num_replicas):
         """Gives the activations' gradients, scaled as `CrossShardOptimizer` scales the others."""

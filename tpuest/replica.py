@@ -251,7 +251,7 @@ def _with_embeddings(
     if lookups is None:
         return spec.train_op
     with trace.model_fn_scope(topology.num_replicas):
-        update = lookups.finish(spec, topology, source.substitute)
+        update = lookups.finish(spec, topology, source)
     return spec.train_op if update is None else tf.group(spec.train_op, update)
 
 

@@ -73,6 +73,7 @@ class TransplantSource:
         self._library = None
         self._update = None
         self._substitutes = {}
+        self._inputs = {}
 
     def substitute(self, early, tensor):
         """Lets a tensor of the graph stand for one that others were made from before it was there.
@@ -82,6 +83,11 @@ class TransplantSource:
           tensor: of the same type.
         """
         self._substitutes[early.op.name] = tensor
+        self._version = None
+
+    def replace_input(self, operation, index, tensor):
+        """Gives an operation of the graph another input, whichever of them was made first."""
+        self._inputs[operation.name, index] = tensor
         self._version = None
 
     def set_update(self, update):
@@ -100,7 +106,10 @@ class TransplantSource:
             self._nodes = {node.name: node for node in graph_def.node}
             for name, tensor in self._substitutes.items():
                 _hand_on(self._nodes[name], tensor)
-            order = _producers_first(self._nodes) if self._substitutes else self._nodes
+            for (name, index), tensor in self._inputs.items():
+                self._nodes[name].input[index] = tensor.name
+            is_changed = self._substitutes or self._inputs
+            order = _producers_first(self._nodes) if is_changed else self._nodes
             self._position = {name: index for index, name in enumerate(order)}
             self._library = graph_def
             _tf.register_functions(graph_def.library)

@@ -13,8 +13,8 @@ import tensorflow as tf
 from tpuest import _tf
 
 v1 = tf.compat.v1
-# Collection of a graph: how many layers of each name it has.
-_COUNTS = "tpuest_feature_layers"
+# Collection of a graph: the name of each layer, before it was numbered.
+_NAMES = "tpuest_feature_layers"
 
 
 class _FeatureLayer:
@@ -93,11 +93,8 @@ def _agreed(lengths: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _unique_name(name: str) -> str:
-    counts = v1.get_collection_ref(_COUNTS)
-    if not counts:
-        counts.append({})
-    number = counts[0].get(name, 0)
-    counts[0][name] = number + 1
+    number = v1.get_collection(_NAMES).count(name)
+    v1.add_to_collection(_NAMES, name)
     return f"{name}_{number}" if number else name
 
 
