@@ -530,16 +530,18 @@ def fails_at(bad_id, params):
 
 
 @on_cpu_and_cores
-def test_an_error_in_the_middle_of_the_data_loses_no_checkpoint(tmp_path, num_cores):
+def test_an_error_in_the_middle_of_the_data_loses_no_complete_step(tmp_path, num_cores):
     with simulation(num_cores):
         estimator = make_estimator(tmp_path, echo_model(), num_cores)
         estimator.train(batches_of_ids, steps=2)
         with pytest.raises(tf.errors.OpError, match="UsersError: example 9 is broken"):
             estimator.train(lambda params: fails_at(9, params), steps=10)
-        assert estimator.get_variable_value("global_step") == 2
+        # Two batches are whole; where the next is fetched beside a step, that step is given up with it.
+        step = estimator.get_variable_value("global_step")
+        assert step == (4 if num_cores else 3)
         assert not [name for name in files_in(tmp_path) if "temp" in name]
         estimator.train(batches_of_ids, steps=1)
-    assert estimator.get_variable_value("global_step") == 3
+    assert estimator.get_variable_value("global_step") == step + 1
 
 
 class InvalidIds(tf.train.SessionRunHook):
