@@ -276,7 +276,8 @@ class CompiledProgram:
         fed: Sequence = (),
     ) -> Callable:
         """Traces what `run_loop` runs, a function of the iterator, int32 `num_steps` and what is fed; see there."""
-        key = ("loop", tuple(t.name for t in targets), host_every, tuple(t.name for t in fed))
+        names, fed_names = (tuple(t.name for t in tensors) for tensors in (targets, fed))
+        key = ("loop", names, host_every, fed_names, pipeline.reads_variables)
         if key not in self._functions:
             body = _Loop(self, pipeline, self.sort(targets), host_every)
 
@@ -522,11 +523,16 @@ class _Loop:
         self._host_every = host_every
         program = compiled.program
         self._watched = program.loss if program.mode == ModeKeys.TRAIN else None
-        # Another thread fetches: waiting for it was a fifth of a small model's time. An input that fails must not leave
-        # a step half done: variables change when the fetch is over, which several replicas' graphs cannot be told.
+        # Another thread fetches: waiting for it was a fifth of a small model's time. Not where the input reads what the
+        # step changes; and an input that fails must not leave a step half done: variables change when the fetch is over,
+        # which the graphs of several replicas cannot be told.
         topology = program.topology
-        is_one = topology.num_replicas == 1 and not topology.is_mirrored
-        self._fetches_beside_step = is_one and not topology.is_tpu
+        self._fetches_beside_step = not (
+            pipeline.reads_variables
+            or topology.is_tpu
+            or topology.is_mirrored
+            or topology.num_replicas > 1
+        )
 
     def __call__(self, iterator, num_steps):
         replicas, host = _zeros(self._fetches)

@@ -112,6 +112,7 @@ class InputPipeline:
       read: makes the eager datasets, one for each host, from a function that finds variables' handles.
       core_batches: how a batch is cut for the cores; `None` without cores.
       partial_batches: gives the flat batches that were too small for the cores, once the iterator has ended.
+      reads_variables: whether batches depend on the model's variables, such as its global step.
       sparse_kinds: feature's key to what it was before embeddings encoded it.
     """
 
@@ -125,6 +126,7 @@ class InputPipeline:
     read: Callable
     core_batches: CoreBatches | None
     partial_batches: Callable
+    reads_variables: bool
     sparse_kinds: Mapping[str, SparseKind] = dataclasses.field(default_factory=dict)
 
     def inputs(self) -> list[tf.Tensor]:
@@ -324,6 +326,13 @@ class _Reader:
         pack = lambda *element: tuple(self.flatten(element if len(element) > 1 else element[0]))
         return dataset.map(pack) if isinstance(self.result, tf.data.Dataset) else dataset
 
+    def reads_variables(self) -> bool:
+        """Says whether a batch depends on the graph's variables."""
+        if not isinstance(self.result, tf.data.Dataset):
+            return bool(self._variables(flatten_tensors(self.batch)))
+        variant = tf.data.experimental.to_variant(self.result)
+        return not _is_eager(self.result) and bool(self._variables([variant]))
+
     def _from_dataset(self, read_variable):
         variant = tf.data.experimental.to_variant(self.result)
         if not _is_eager(self.result):
@@ -339,12 +348,12 @@ class _Reader:
             return tf.function(initialize_and_build, autograph=False).get_concrete_function()()
 
     def _build(self, targets, read_variable):
+        bindings = {f"{name}:0": read_variable(name) for name in self._variables(targets)}
+        return self.source.transplant(targets, bindings)
+
+    def _variables(self, targets):
         nodes = self.source.nodes()
-        needed = self.source.closure(targets)
-        variables = [name for name in needed if nodes[name].op == "VarHandleOp"]
-        return self.source.transplant(
-            targets, {f"{name}:0": read_variable(name) for name in variables}
-        )
+        return [name for name in self.source.closure(targets) if nodes[name].op == "VarHandleOp"]
 
 
 def _host_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
@@ -369,6 +378,7 @@ def _host_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         read=read,
         core_batches=None,
         partial_batches=list,
+        reads_variables=reader.reads_variables(),
     )
 
 
@@ -414,6 +424,7 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         read=read,
         core_batches=cut,
         partial_batches=partial.take,
+        reads_variables=any(reader.reads_variables() for reader in readers),
     )
 
 
