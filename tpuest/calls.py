@@ -147,9 +147,8 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
             pace.measure(session.num_steps, elapsed)
             if iterations is not None:
                 iterations.measure(session.num_steps, elapsed)
-    creator.session.goes_on(
-        True
-    )  # Nobody looks for the last checkpoint before the chief has written it.
+    # Nobody looks for the last checkpoint before the chief has written it.
+    creator.session.goes_on(True)
     if loss is None:
         tf.compat.v1.logging.warn(
             "Training with estimator made no steps. Perhaps input is empty or misspecified."

@@ -130,6 +130,9 @@ def global_step_of(model_dir: str) -> int:
         try:
             reader = tf.train.load_checkpoint(path)
             return int(reader.get_tensor(tf.compat.v1.GraphKeys.GLOBAL_STEP))
-        except tf.errors.OpError as error:  # The reader says UNKNOWN of a damaged index.
+        except tf.errors.OpError as error:
+            # The reader says UNKNOWN of a damaged index. What is missing or forbidden is the user's to hear of.
+            if not isinstance(error, _DAMAGED) and error.error_code != tf.errors.UNKNOWN:
+                raise
             _warn_of_damage(path, error)
     return 0

@@ -42,16 +42,20 @@ def progress_saved(hooks: Sequence[Any], session: Callable[[], Any]) -> Iterator
 
 
 def _save(saver: Any, session: Any, error: BaseException) -> None:
-    step = session.global_step()
-    is_saved = step == _tf.last_checkpoint_step(saver)
-    if is_saved or not session.holds_whole_steps or not session.works_alone:
+    if not session.holds_whole_steps or not session.works_alone:
         return
-    name = type(error).__name__
-    tf.compat.v1.logging.warning("Training was stopped by %s after step %d: saving.", name, step)
+    step = None
     try:
+        step = session.global_step()
+        if step == _tf.last_checkpoint_step(saver):
+            return
+        name = type(error).__name__
+        tf.compat.v1.logging.warning(
+            "Training was stopped by %s after step %d: saving.", name, step
+        )
         _tf.save_checkpoint(saver, session, step)
     except Exception as failure:  # noqa: BLE001  # The user must see what stopped training.
-        tf.compat.v1.logging.error("The checkpoint of step %d was not saved: %s", step, failure)
+        tf.compat.v1.logging.error("The checkpoint of step %s was not saved: %s", step, failure)
 
 
 @contextlib.contextmanager
