@@ -18,11 +18,15 @@ def read(input_fn, most=100):
     batches = []
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = input_fn()
+        coordinator = tf.train.Coordinator()
+        threads = tf.train.start_queue_runners(session, coordinator)
         while len(batches) < most:
             try:
                 batches.append(session.run(tensors))
             except tf.errors.OutOfRangeError:
                 break
+        coordinator.request_stop()
+        coordinator.join(threads)
     return batches
 
 
@@ -159,3 +163,15 @@ def test_feature_columns_in_a_model_fn(tmp_path):
     estimator.train(input_fn)
     assert "input_layer/w_embedding/embedding_weights" in estimator.get_variable_names()
     assert estimator.evaluate(input_fn)["loss"] < before
+
+
+def test_called_within_an_input_fn_it_is_a_queue_that_cores_are_warned_of(tmp_path, caplog):
+    def input_fn(params):
+        size = params["batch_size"]
+        return numpy_input_fn({"x": models.X}, models.Y, size, num_epochs=None, shuffle=False)()
+
+    with models.simulation(TWO_CORES), caplog.at_level("WARNING", logger="tensorflow"):
+        estimator = models.make_estimator(tmp_path, TWO_CORES)
+        estimator.train(input_fn, steps=7)
+    assert "Input pipeline contains one or more QueueRunners" in caplog.text
+    np.testing.assert_allclose(estimator.get_variable_value("w"), models.trained(7)[1], rtol=1e-5)

@@ -177,9 +177,10 @@ class TestModelFn:
     def test_a_keyword_only_argument_may_have_a_default(self):
         signatures.verify_model_fn_args(lambda features, *, alpha=1: 0, None)
 
-    def test_the_tpu_estimator_can_require_params(self):
+    def test_on_cores_params_are_required(self):
         with pytest.raises(ValueError, match="required by TPUEstimator to pass batch size as"):
-            signatures.verify_model_fn_args(lambda features: 0, None, requires_params=True)
+            signatures.verify_takes_params(lambda features: 0)
+        signatures.verify_takes_params(lambda features, params: 0)
 
     def test_params_that_are_never_passed_are_warned_of(self, caplog):
         with caplog.at_level(logging.WARNING, logger="tensorflow"):

@@ -25,7 +25,7 @@ def input_fn(params):
 def predict(compute, num_cores, model_dir):
     """Computes an output for each example, on cores that have their part of the batch."""
 
-    def model_fn(features, labels, mode):
+    def model_fn(features, labels, mode, params):
         return TPUEstimatorSpec(mode, predictions={"y": compute(features["x"])})
 
     with simulation(num_cores):

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tpuest.pipeline import DATASET
 
 _TARGET = "__target_key__"
+_BATCHES_AHEAD = 2
 
 
 def numpy_input_fn(
@@ -125,10 +126,34 @@ def _as_input_fn(make_dataset: Callable) -> Callable:
     """Gives an `input_fn` that returns tensors, as programs expect, and knows its dataset, which an estimator prefers."""
 
     def input_fn() -> Any:
-        return tf.compat.v1.data.make_one_shot_iterator(make_dataset()).get_next()
+        return _from_queue(tf.compat.v1.data.make_one_shot_iterator(make_dataset()).get_next())
 
     setattr(input_fn, DATASET, make_dataset)
     return input_fn
+
+
+def _from_queue(batch: Any) -> Any:
+    """Has a queue runner prepare batches ahead, as the original did and its callers start.
+
+    Args:
+      batch: nested tensors, read anew at each step.
+
+    Returns:
+      The same from the queue; reading ends as `batch` does, with an `OutOfRangeError`.
+    """
+    tensors = tf.nest.flatten(batch)
+    queue = tf.queue.FIFOQueue(_BATCHES_AHEAD, [tensor.dtype for tensor in tensors])
+    # A session that closes cancels the read that waits.
+    ends = (tf.errors.OutOfRangeError, tf.errors.CancelledError)
+    runner = tf.compat.v1.train.QueueRunner(
+        queue, [queue.enqueue(tensors)], queue_closed_exception_types=ends
+    )
+    tf.compat.v1.train.add_queue_runner(runner)
+    taken = queue.dequeue()
+    taken = taken if isinstance(taken, list) else [taken]
+    for tensor, source in zip(taken, tensors):
+        tensor.set_shape(source.shape)
+    return tf.nest.pack_sequence_as(batch, taken)
 
 
 class _Order:

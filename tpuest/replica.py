@@ -132,7 +132,12 @@ class ModelCall:
 
         Returns:
           What it answers, and what has still to be looked up.
+
+        Raises:
+          ValueError: it takes no `params`, on cores, or no labels though there are some.
         """
+        if self.topology.on_cores:
+            signatures.verify_takes_params(self.model_fn)
         features, lookups = _own_structure(pipeline.features), None
         if self.embeddings is not None:
             lookups = self.embeddings.look_up_later(features, pipeline.sparse_kinds)

@@ -133,16 +133,12 @@ def add_param(params: Any, key: str, value: Any) -> None:
         params.add_hparam(key, value)
 
 
-def verify_model_fn_args(
-    model_fn: Callable, params: Mapping | None, *, requires_params: bool = False
-) -> None:
+def verify_model_fn_args(model_fn: Callable, params: Mapping | None) -> None:
     """Checks the arguments of `model_fn` before anything is built.
 
     Args:
       model_fn: the user's function.
       params: the estimator's hyper-parameters, None if it was given none.
-      requires_params: whether a missing `params` is an error even without hyper-parameters, as
-        in `TPUEstimator`, which passes the batch size there.
 
     Raises:
       ValueError: `features` is missing, `params` is missing though it is passed, or an argument
@@ -152,11 +148,6 @@ def verify_model_fn_args(
     name = _describe(model_fn)
     if "features" not in declared:
         raise ValueError(f"model_fn ({name}) must include features argument.")
-    if requires_params and "params" not in declared:
-        raise ValueError(
-            f"model_fn ({name}) does not include params argument, required by TPUEstimator to "
-            "pass batch size as params['batch_size']"
-        )
     if params is not None and "params" not in declared:
         raise ValueError(
             f"model_fn ({name}) does not include params argument, but params ({params}) is passed "
@@ -174,6 +165,19 @@ def verify_model_fn_args(
             f"model_fn ({name}) has following not expected args: {unexpected}. An estimator passes "
             "features, labels, mode, params and config; put other values into `params`, or bind "
             "them with functools.partial."
+        )
+
+
+def verify_takes_params(model_fn: Callable) -> None:
+    """Checks that a `model_fn` for cores can be told its batch size.
+
+    Raises:
+      ValueError: it takes no `params`.
+    """
+    if "params" not in declared_arguments(model_fn):
+        raise ValueError(
+            f"model_fn ({_describe(model_fn)}) does not include params argument, required by TPUEstimator to pass "
+            "batch size as params['batch_size']"
         )
 
 
