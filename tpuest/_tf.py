@@ -21,6 +21,7 @@ from tensorflow.python.client.session import _FetchHandler as FetchHandler  # no
 # Where a distributed iterator makes the iterators of its devices, whose options nobody else can set.
 from tensorflow.python.data.ops import dataset_ops, multi_device_iterator_ops
 from tensorflow.python.eager.context import (
+    FunctionCallOptions,
     LogicalDevice,  # noqa: F401  planned_tpu: a core that isn't there
     context,
     eager_mode,  # noqa: F401
@@ -227,6 +228,26 @@ def call_flat(function, *arguments):
     """
     tensors = tf.nest.flatten(arguments, expand_composites=True)
     return function._call_flat(tensors, function.captured_inputs)
+
+
+@contextlib.contextmanager
+def unoptimized_calls():
+    """Has functions that are first called within run as they were traced: for those that run once, rewriting takes longer."""
+    options = context().function_call_options
+    context().function_call_options = _unoptimized(
+        options.executor_type, options.config_proto_serialized
+    )
+    try:
+        yield
+    finally:
+        context().function_call_options = options
+
+
+@functools.cache
+def _unoptimized(executor_type, config_serialized):
+    config = tf.compat.v1.ConfigProto.FromString(config_serialized)
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return FunctionCallOptions(executor_type, config)
 
 
 def repeated_call(function, *arguments):

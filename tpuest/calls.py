@@ -77,7 +77,7 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
         run = self._run
         run.compiled.program.topology.check_is_here()
         scaffold = run.compiled.program.scaffold
-        scaffold.finalize()
+        checkpoint.finalize(scaffold, run.compiled.program.graph)
         run.compiled.ensure_variables()
         self.session = ReplicaSession(
             run.compiled, run.pipeline, self._host_every, run.partial_step, self._prefers_loop

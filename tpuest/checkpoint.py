@@ -16,6 +16,25 @@ from tpuest.variables import ReplicaVariables
 
 # A flipped bit, a file that ends early. Not NotFoundError, which also means a model with other variables.
 _DAMAGED = (tf.errors.DataLossError, tf.errors.OutOfRangeError)
+_READY = "tpuest_ready"
+
+
+def finalize(scaffold: tf.compat.v1.train.Scaffold, graph: tf.Graph) -> None:
+    """Completes a scaffold, without the operations by which TensorFlow asks whether variables have values.
+
+    The variables know that; compiling the question takes longer than giving a small model its first values.
+    """
+    keys = tf.compat.v1.GraphKeys
+    asked = graph.get_collection_ref(keys.READY_OP)
+    resources = [*graph.get_collection(keys.RESOURCES), *graph.get_collection(keys.LOCAL_RESOURCES)]
+    if scaffold.ready_op is None and not asked and not resources:
+        nothing = tf.constant([], tf.string, name=_READY)
+        asked.append(nothing)
+        # Nobody asks before the local initialisers run: `initialize` runs them when the variables have values.
+        asked_before = graph.get_collection_ref(keys.READY_FOR_LOCAL_INIT_OP)
+        if scaffold.ready_for_local_init_op is None and not asked_before:
+            asked_before.append(nothing)
+    scaffold.finalize()
 
 
 def initialize(
@@ -100,9 +119,13 @@ def _run_initializers(session, scaffold):
 def _check_ready(session, scaffold):
     if scaffold.ready_op is None:
         return
-    missing = session.run(scaffold.ready_op)
-    if len(missing):
-        names = ", ".join(sorted(name.decode() for name in missing))
+    if scaffold.ready_op.name == f"{_READY}:0":
+        missing = session.uninitialized_variables()
+    else:
+        answer = session.run(scaffold.ready_op)
+        missing = [] if answer is None else [name.decode() for name in answer]
+    if missing:
+        names = ", ".join(sorted(missing))
         raise RuntimeError(
             "Init operations did not make model ready.  "
             f"Init op: {getattr(scaffold.init_op, 'name', None)}, init fn: {scaffold.init_fn}, "

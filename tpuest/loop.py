@@ -119,7 +119,8 @@ class CompiledProgram:
         key = ("host", tuple(t.name for t in targets), tuple(t.name for t in fed))
         if key not in self._functions:
             self._functions[key] = self._build_host(targets, fed)
-        values = _tf.call_flat(self._functions[key], *_fed_values(feeds))
+        with _tf.unoptimized_calls():
+            values = _tf.call_flat(self._functions[key], *_fed_values(feeds))
         written = self._note_written(targets)
         self.variables.share_first(written, self._sums())
         return values

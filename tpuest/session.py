@@ -116,6 +116,19 @@ class ReplicaSession(_tf.SessionInterface):
                 self._global_step = int(self._compiled.variables.value(GLOBAL_STEP))
         return self._global_step
 
+    def uninitialized_variables(self) -> list[str]:
+        """Names the graph's global and local variables that have no value."""
+        keys = tf.compat.v1.GraphKeys
+        names = {
+            variable.op.name
+            for key in (keys.GLOBAL_VARIABLES, keys.LOCAL_VARIABLES)
+            for variable in self.graph.get_collection(key)
+        }
+        with _tf.eager_mode():
+            return [
+                name for name in names if not self.variables.has_value(self._compiled.key(name))
+            ]
+
     def goes_on(self, wants_to: bool) -> bool:
         """Says whether to run another step: if all workers want to."""
         if self._workers is None:
