@@ -53,7 +53,8 @@ def test_address_of_a_runtime_stays(simulation, monkeypatch):
 def test_session_at_the_address_lists_devices_and_runs(simulation, kind):
     with tpuest.installed(), tf.Graph().as_default():
         session = getattr(tf.compat.v1, kind)("grpc://" + os.environ["COLAB_TPU_ADDR"])
-        assert {device.device_type for device in session.list_devices()} == {"CPU"}
+        # The wheel for TPUs lists its TPU_SYSTEM wherever it is.
+        assert "CPU" in {device.device_type for device in session.list_devices()}
         tf.contrib.cloud.configure_gcs(session, credentials={"type": "authorized_user"})
         assert session.run(tf.constant(3)) == 3
         session.close()

@@ -263,19 +263,18 @@ class Model:
     def __call__(self, features, labels, mode, params):
         return spec(features, mode)
 
-    def method(self, features, labels, mode):
+    def method(self, features, labels, mode, params):
         return spec(features, mode)
 
 
-def takes_a_size(size, features, labels, mode):
+def takes_a_size(size, features, labels, mode, params):
     assert size == 3
     return spec(features, mode)
 
 
+WITHOUT_PARAMS = {"config": takes_config, "features and labels": takes_little}
 MODEL_FNS = {
     "all arguments": takes_all,
-    "config": takes_config,
-    "features and labels": takes_little,
     "a callable object": Model(),
     "a bound method": Model().method,
     "a partial": functools.partial(takes_a_size, 3),
@@ -290,6 +289,13 @@ def test_model_fn_gets_the_arguments_it_declares(tmp_path, name, num_cores):
         estimator = make_estimator(tmp_path, MODEL_FNS[name], num_cores)
         estimator.train(batches_of_ids, max_steps=1)
     assert estimator.get_variable_value("global_step") == 1
+
+
+@pytest.mark.parametrize("name", WITHOUT_PARAMS)
+def test_only_off_the_cores_model_fn_may_do_without_params(tmp_path, name):
+    make_estimator(tmp_path, WITHOUT_PARAMS[name], None).train(batches_of_ids, max_steps=1)
+    with simulation(2), pytest.raises(ValueError, match="model_fn .* does not include params"):
+        make_estimator(tmp_path, WITHOUT_PARAMS[name], 2).train(batches_of_ids, max_steps=2)
 
 
 def test_model_fn_changes_only_its_own_params_and_config(tmp_path):

@@ -243,7 +243,8 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
     if call.topology.on_cores:
         _check_cores_exist(program)
     if call.mode == ModeKeys.TRAIN:
-        source.set_update(train_op)
+        devices = map(tf.DeviceSpec.from_string, call.topology.devices)
+        source.set_update(train_op, all(device.device_type == "CPU" for device in devices))
     if call.mode == ModeKeys.TRAIN and call.topology.num_replicas_in_sync > 1:
         _check_gradients_are_summed(program)
     return program

@@ -19,7 +19,7 @@ import re
 
 import tensorflow as tf
 
-from tpuest import _tf
+from tpuest import _tf, small_updates
 from tpuest.cross_replica import COLLECTIVES, Meeting
 from tpuest.origins import functions_called
 
@@ -72,6 +72,7 @@ class TransplantSource:
         self._position = {}
         self._library = None
         self._update = None
+        self._updates_on_cpu = False
         self._substitutes = {}
         self._inputs = {}
 
@@ -90,13 +91,18 @@ class TransplantSource:
         self._inputs[operation.name, index] = tensor
         self._version = None
 
-    def set_update(self, update):
+    def set_update(self, update, on_cpu):
         """Has variables be read before `update` changes them, unless the graph or the update says otherwise.
 
         A session of TF 1 ran unordered operations as soon as it could: what a summary, a host call or a hook reads beside
         a step was the value before the step, wherever in `model_fn` it stands.
+
+        Args:
+          update: the train op.
+          on_cpu: whether it runs there; see `small_updates`.
         """
         self._update = update
+        self._updates_on_cpu = on_cpu
         self._version = None
 
     def nodes(self):
@@ -112,6 +118,8 @@ class TransplantSource:
             order = _producers_first(self._nodes) if is_changed else self._nodes
             self._position = {name: index for index, name in enumerate(order)}
             self._library = graph_def
+            if self._updates_on_cpu:
+                small_updates.rewrite(self._nodes, graph_def.library)
             _tf.register_functions(graph_def.library)
             self._version = self.graph.version
             if self._update is not None:
@@ -217,6 +225,9 @@ class TransplantSource:
             for node in nodes:
                 if node.name in gated:
                     node.input.append(_GATE)
+                if meets:
+                    # Off a TPU no pass takes the mark away, and TensorFlow for TPUs refuses it there.
+                    node.attr.pop(_tf.OUTSIDE_COMPILATION, None)
             if keeps_cores:
                 for node in nodes:
                     node.device = _device_of_core(core_of(self._nodes[node.name]))

@@ -270,7 +270,7 @@ def _producers(operation):
     return found
 
 
-def model_of_tpu_names(features, labels, mode):
+def model_of_tpu_names(features, labels, mode, params):
     """Exchanges with other cores, and leaves a part to the host."""
     passed = tpu_ops.collective_permute(tpu_ops.all_to_all(features, 0, 0, 8), [[0, 1]])
     on_host = lambda x: tf.ensure_shape(
