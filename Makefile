@@ -64,6 +64,10 @@ bench: $(INSTALLED) $(TF215)/installed
 goldens: $(TF115)/installed $(TF215)/installed
 	$(TF115)/bin/python tests/goldens/record_layers.py
 	$(TF215)/bin/python tests/goldens/record_layers.py
+	$(TF115)/bin/python tests/goldens/record_crf.py
+	$(TF115)/bin/python tests/goldens/record_rnn_cells.py
+	$(TF115)/bin/python tests/goldens/record_seq2seq.py
+	$(TF215)/bin/python tests/goldens/record_exports.py
 	$(TF115)/bin/python tests/conformance/record.py
 	$(TF215)/bin/python tests/conformance/record.py
 
