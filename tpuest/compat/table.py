@@ -782,6 +782,10 @@ ROWS: dict[str, dict[str, str]] = {
         ),
     },
     "tensorflow.contrib.predictor.predictor": _rows("tpuest.compat.predictor:", "Predictor"),
+    # Programs import them for what only some of their options use.
+    "tensorflow.contrib.cudnn_rnn": {},
+    "tensorflow.contrib.memory_stats": {},
+    "tensorflow.contrib.rpc": {},
     "tensorflow.contrib.quantize": dict.fromkeys(
         (
             "create_eval_graph",
@@ -802,6 +806,7 @@ ROWS: dict[str, dict[str, str]] = {
             "LayerNormBasicLSTMCell",
             "stack_bidirectional_dynamic_rnn",
         ),
+        "LayerRNNCell": "tensorflow.python.keras.layers.legacy_rnn.rnn_cell_impl:LayerRNNCell",
         "transpose_batch_time": "tensorflow.python.ops.rnn:_transpose_batch_time",
         **_rows(f"{V1}:nn", "static_bidirectional_rnn", "static_rnn", "static_state_saving_rnn"),
     },
@@ -904,6 +909,8 @@ ALIASES: dict[str, str] = {
     "tensorflow.contrib.cluster_resolver.python.training.tpu_cluster_resolver": (
         "tensorflow.contrib.cluster_resolver"
     ),
+    "tensorflow.contrib.cudnn_rnn.python.layers.cudnn_rnn": "tensorflow.contrib.cudnn_rnn",
+    "tensorflow.contrib.cudnn_rnn.python.ops.cudnn_rnn_ops": "tensorflow.contrib.cudnn_rnn",
     "tensorflow.contrib.data.python.ops.batching": "tensorflow.contrib.data",
     "tensorflow.contrib.data.python.ops.interleave_ops": "tensorflow.contrib.data",
     "tensorflow.contrib.distribute.python.mirrored_strategy": "tensorflow.contrib.distribute",
@@ -917,6 +924,17 @@ ALIASES: dict[str, str] = {
     "tensorflow.contrib.opt.python.training.weight_decay_optimizers": "tensorflow.contrib.opt",
     "tensorflow.contrib.rnn.python.ops.core_rnn_cell": "tensorflow.contrib.rnn",
     "tensorflow.contrib.rnn.python.ops.rnn_cell": "tensorflow.contrib.rnn",
+    **{
+        f"tensorflow.contrib.seq2seq.python.ops.{name}": "tensorflow.contrib.seq2seq"
+        for name in (
+            "attention_wrapper",
+            "basic_decoder",
+            "beam_search_decoder",
+            "decoder",
+            "helper",
+            "loss",
+        )
+    },
     "tensorflow.contrib.slim.data": "tf_slim.data",
     "tensorflow.contrib.slim.dataset_data_provider": "tf_slim.data.dataset_data_provider",
     "tensorflow.contrib.slim.evaluation": "tf_slim.evaluation",
@@ -948,9 +966,11 @@ ADVICE: dict[str, str] = {
     "tensorflow.contrib.layers": str(_SLIM),
     "tensorflow.contrib.slim": str(_SLIM),
     "tensorflow.contrib.learn": "Use tf.estimator.",
+    "tensorflow.contrib.memory_stats": "Use tf.config.experimental.get_memory_info.",
     "tensorflow.contrib.metrics": "Use tf.compat.v1.metrics.",
     "tensorflow.contrib.opt": "Use tf.compat.v1.train's optimizers.",
     "tensorflow.contrib.rnn": "Use tf.compat.v1.nn.rnn_cell.",
+    "tensorflow.contrib.rpc": "Call the service from tf.py_function in the input pipeline.",
     "tensorflow.contrib.summary": "Use tf.compat.v1.summary.",
 }
 
