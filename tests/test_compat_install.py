@@ -154,7 +154,7 @@ def test_what_is_not_carried_can_be_imported_and_says_what_to_use(old_names):
         ("tf.estimator.DNNClassifier", UnsupportedAttributeError, "model_fn"),
         ("tf.contrib.distributions", UnsupportedAttributeError, "tensorflow_probability"),
         ("import tensorflow.contrib.distributions", ModuleNotFoundError, "tensorflow_probability"),
-        ("from tensorflow.contrib import learn", ImportError, "tf.estimator"),
+        ("from tensorflow.contrib import distributions", ImportError, "tensorflow_probability"),
         (
             "from tensorflow.contrib import cudnn_rnn; cudnn_rnn.CudnnLSTM",
             UnsupportedAttributeError,
