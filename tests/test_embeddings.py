@@ -9,9 +9,6 @@ import tpuest
 from tpuest import InputPipelineConfig, ModeKeys, TPUConfig, TPUEstimatorSpec, embedding_updates
 from tpuest import embedding_config as config
 from tpuest.compat.feature_layers import DenseFeatures, SequenceFeatures
-from tpuest.embeddings import check_is_possible
-from tpuest.errors import UnsupportedError
-from tpuest.topology import Topology
 
 TOLERANCE = 1e-6  # float32, summed in another order
 NUM_ROWS, DIMENSION, RATE = 6, 2, 0.5
@@ -392,9 +389,3 @@ def test_a_spec_of_another_class_is_refused(tmp_path):
         tpuest.TPUEstimator(
             model_of(None), config=tpuest.RunConfig(), train_batch_size=4, embedding_config_spec=1
         )
-
-
-def test_embeddings_on_a_tpu_are_refused():
-    there = Topology(None, (), 1, 8, 8, on_cores=True, is_tpu=True)
-    with pytest.raises(UnsupportedError, match="embedding_config_spec on a TPU"):
-        check_is_possible(there)

@@ -321,6 +321,49 @@ def xla_replica_id():
     return gen_xla_ops.xla_replica_id()
 
 
+def tpu_embedding_ops():
+    """Gives TensorFlow's operations of a TPU's memory for embeddings: `tf.tpu.experimental.embedding` is built on these."""
+    from tensorflow.python.tpu.ops import tpu_ops  # only programs with embeddings ask
+
+    return tpu_ops
+
+
+def tpu_embedding_configuration():
+    """Makes the message that describes tables and features to a TPU."""
+    from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
+
+    return tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration()
+
+
+def configure_tpu_embedding(configuration):
+    """Builds what tells a TPU of its tables; see `tf.tpu.experimental.embedding.TPUEmbedding.build`."""
+    message = tpu_embedding_configuration()
+    message.ParseFromString(configuration)
+    return tpu.initialize_system_for_tpu_embedding(message)
+
+
+def embedding_feature(strategy):
+    """Tells what hardware for embeddings a TPU has: 'V1', 'V2' (SparseCores) or 'UNSUPPORTED'."""
+    resolver = strategy.extended._tpu_cluster_resolver
+    if resolver.tpu_hardware_feature is None:
+        return "UNSUPPORTED"
+    return strategy.extended.tpu_hardware_feature.embedding_feature.value
+
+
+def host_of(device):
+    """Names the CPU of the host that a core belongs to."""
+    from tensorflow.python.distribute import device_util
+
+    return device_util.get_host_for_device(device)
+
+
+def per_replica(values):
+    """Gives the values of all replicas as one, in a function being traced too."""
+    from tensorflow.python.distribute import distribute_utils
+
+    return distribute_utils.regroup(values, always_wrap=True)
+
+
 # compat.lookup: index_table_from_tensor, and the hash of words out of the vocabulary, have no public name.
 from tensorflow.python.ops import lookup_ops  # noqa: F401
 

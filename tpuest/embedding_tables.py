@@ -22,7 +22,7 @@ class Table:
 
     def __init__(self, config: TableConfig, parameters: Any, name: str, slots: tuple):
         self.config = config
-        self._parameters = parameters
+        self.parameters = parameters
         self.weights = _make_variable(name, config, config.initializer)
         self._slots = [
             _make_variable(
@@ -30,6 +30,16 @@ class Table:
             )
             for slot in slots
         ]
+
+    def variable_names(self, name: str) -> tuple[str, ...]:
+        """Names the graph's variables: the table's, and those of the slots that training keeps, made or not.
+
+        Args:
+          name: the table's in checkpoints.
+        """
+        part = self.weights.op.name.removeprefix(name)
+        slots = embedding_updates.slots_of(self.parameters)
+        return name + part, *(f"{name}/{slot.name}{part}" for slot in slots)
 
     def update(self, given: list, global_step: tf.Tensor, num_replicas: int) -> tf.Operation:
         """Updates the table by the gradients of what was looked up in it.
@@ -49,7 +59,7 @@ class Table:
         learning_rate = self._learning_rate(global_step)
         for gradient_of_turn, count_of_turn in self._turns(gradient, count, num_replicas):
             weights, slots = embedding_updates.update(
-                self._parameters,
+                self.parameters,
                 learning_rate,
                 weights,
                 slots,
@@ -67,8 +77,8 @@ class Table:
         """Gives the gradients that are applied one after the other: their sum, or those of one core at a time."""
         if num_replicas == 1:
             return [(gradient, count)]
-        if self._parameters.use_gradient_accumulation or isinstance(
-            self._parameters, embedding_config.StochasticGradientDescentParameters
+        if self.parameters.use_gradient_accumulation or isinstance(
+            self.parameters, embedding_config.StochasticGradientDescentParameters
         ):
             return [(_tf.cross_replica_sum(gradient), _tf.cross_replica_sum(count))]
         # A row belongs to a core, whose gradient comes first, and those of the cores after it follow.
@@ -87,7 +97,7 @@ class Table:
             rate = self.config.learning_rate_fn(global_step)
         else:
             rate = self.config.learning_rate
-        return tf.cast(self._parameters.learning_rate if rate is None else rate, tf.float32)
+        return tf.cast(self.parameters.learning_rate if rate is None else rate, tf.float32)
 
 
 def look_up(table: Table, feature: FeatureConfig, ids: Any, weights: Any) -> tf.Tensor:
@@ -95,7 +105,7 @@ def look_up(table: Table, feature: FeatureConfig, ids: Any, weights: Any) -> tf.
     combiner = table.config.combiner
     if combiner is None and not isinstance(ids, tf.SparseTensor):
         return tf.nn.embedding_lookup(table.weights, tf.reshape(ids, [-1]))
-    ids = _as_sparse(ids)
+    ids = as_sparse(ids)
     batch_size = ids.dense_shape[0]
     if feature.max_sequence_length:
         length = feature.max_sequence_length
@@ -123,7 +133,7 @@ def _by_place(sparse: tf.SparseTensor | None, length: int) -> tf.SparseTensor | 
     return tf.SparseTensor(tf.stack([examples, last], axis=1), values, shape)
 
 
-def _as_sparse(ids: Any) -> tf.SparseTensor:
+def as_sparse(ids: Any) -> tf.SparseTensor:
     """Takes dense ids for sparse ones without zeros, as the original."""
     if isinstance(ids, tf.SparseTensor):
         return ids

@@ -1,6 +1,7 @@
 """Embedding tables beside the model: looked up before a core's step, updated after it, by an optimizer of their own.
 
-Takes an `EmbeddingConfigSpec`; gives `model_fn` what a TPU's embedding hardware gives it, in the simulation:
+Takes an `EmbeddingConfigSpec`; gives `model_fn` activations: of a TPU's embedding hardware (`embedding_hardware`) or, in the
+simulation, of variables:
 
     pipeline:   ids, sparse                 -> encoded: a string for each example, which can be cut and joined
     model_fn:   features[key]               =  activations [batch, dimension], placeholders
@@ -16,9 +17,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import _tf, embedding_config, embedding_updates, errors
+from tpuest import _tf, embedding_config, embedding_hardware, embedding_updates, errors
 from tpuest.embedding_config import EmbeddingConfigSpec, FeatureConfig, TableConfig
-from tpuest.embedding_tables import Table, cast, look_up
+from tpuest.embedding_hardware import HardwareStep, HardwareTable
+from tpuest.embedding_tables import Table, as_sparse, cast, look_up
 from tpuest.spec import ModeKeys
 from tpuest.topology import Topology
 from tpuest.transplant import TransplantSource
@@ -90,7 +92,7 @@ class Embeddings:
           kinds: of the sparse ids and weights before they were encoded.
         """
         features = {key: value for key, value in encoded.items() if key not in self.encoded_keys}
-        ids, weights, activations = {}, {}, {}
+        ids, weights, activations, lengths = {}, {}, {}, {}
         for key, feature in self.features.items():
             ids[key] = _decode(encoded[key], kinds.get(key))
             if feature.weight_key is not None:
@@ -101,7 +103,8 @@ class Embeddings:
             if feature.max_sequence_length:
                 shape.insert(1, feature.max_sequence_length)
                 length_key = _tf.sequence_length_key(key)
-                features[length_key] = _sequence_lengths(ids[key], shape[0], shape[1])
+                lengths[key] = _sequence_lengths(ids[key], shape[0], shape[1])
+                features[length_key] = lengths[key]
             activations[key] = tf.compat.v1.placeholder(tf.float32, shape, f"{key}_activations")
             features[key] = activations[key]
         if activations:
@@ -110,7 +113,8 @@ class Embeddings:
             features[first] = activations[first] = activations[first] + 0.0 * _untouched_variable()
         step = tf.compat.v1.train.get_global_step()
         global_step = None if step is None else tf.identity(step.read_value())
-        return Lookups(self, features, ids, weights, activations, global_step)
+        on_host = frozenset(encoded[key].name for key in self.encoded_keys)
+        return Lookups(self, features, ids, weights, activations, lengths, on_host, global_step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,8 @@ class Lookups:
       ids: feature's key to its ids: sparse, or dense int `[batch]` or `[batch, 1]`.
       weights: the same, float32, of features with weights.
       activations: feature's key to what stands for its lookup.
+      lengths: key of a feature that is a sequence to its examples' lengths.
+      encoded: names of the graph's inputs that ids and weights are made of.
       global_step: int64 scalar, before the step.
     """
 
@@ -131,11 +137,13 @@ class Lookups:
     ids: Mapping[str, Any]
     weights: Mapping[str, tf.SparseTensor]
     activations: Mapping[str, tf.Tensor]
+    lengths: Mapping[str, tf.Tensor]
+    encoded: frozenset[str]
     global_step: tf.Tensor | None
 
     def finish(
         self, spec: Any, topology: Topology, source: TransplantSource
-    ) -> tf.Operation | None:
+    ) -> tuple[tf.Operation | None, HardwareStep | None]:
         """Makes the tables, looks up in them, and in training updates them.
 
         Args:
@@ -144,18 +152,22 @@ class Lookups:
           source: of the graph; gets the lookups in the places of `activations`.
 
         Returns:
-          The update, to be run with the train op; `None` but for training.
+          The update, to be run with the train op, `None` but for training; and what the host does on a TPU.
         """
         embeddings = self.embeddings
-        parameters = embeddings.spec.optimization_parameters
         names = _variable_names(embeddings)
         tables = {}
         for name, config in embeddings.tables.items():
-            own = config.optimization_parameters or parameters
+            own = config.optimization_parameters or embeddings.spec.optimization_parameters
             slots = embedding_updates.slots_of(own) if spec.mode == ModeKeys.TRAIN else ()
             tables[name] = Table(config, own, names[name], slots)
+        if embedding_hardware.holds_tables(topology):
+            return self._finish_on_hardware(tables, names, spec, topology, source)
+        return self._finish_on_variables(tables, spec, topology, source), None
+
+    def _finish_on_variables(self, tables, spec, topology, source):
         looked_up = {}
-        for key, feature in embeddings.features.items():
+        for key, feature in self.embeddings.features.items():
             table = tables[feature.table_id]
             looked_up[key] = look_up(table, feature, self.ids[key], self.weights.get(key))
             looked_up[key].set_shape(self.activations[key].shape)
@@ -166,11 +178,62 @@ class Lookups:
         gradients = self._gradients(spec.loss, topology.num_replicas)
         updates = []
         for name, table in tables.items():
-            keys = [k for k, f in embeddings.features.items() if f.table_id == name]
+            keys = [k for k, f in self.embeddings.features.items() if f.table_id == name]
             given = [(looked_up[key], gradients[key]) for key in keys if gradients[key] is not None]
             if given:
                 updates.append(table.update(given, self.global_step, topology.num_replicas))
         return tf.group(*updates)
+
+    def _finish_on_hardware(self, tables, names, spec, topology, source):
+        features = self.embeddings.features
+        on_tpu = [
+            HardwareTable(name, table.config, table.parameters, table.variable_names(names[name]))
+            for name, table in tables.items()
+        ]
+        shapes = [self.activations[key].shape.as_list() for key in features]
+        configuration = embedding_hardware.configure(
+            on_tpu,
+            features,
+            [shape[:-1] for shape in shapes],
+            topology.num_hosts,
+            topology.num_replicas,
+        )
+        received = embedding_hardware.receive(configuration, shapes)
+        for key, activations in zip(features, received):
+            source.substitute(self.activations[key], activations)
+        update = None
+        if spec.mode == ModeKeys.TRAIN:
+            self._count_after_reading(source)
+            gradients = self._gradients(spec.loss, topology.num_replicas)
+            rates = [
+                tf.cast(rate(self.global_step), tf.float32)
+                for rate in embedding_hardware.learning_rate_fns(on_tpu)
+            ]
+            update = embedding_hardware.send(
+                configuration,
+                [
+                    tf.zeros(shape)
+                    if gradients[key] is None
+                    else tf.cast(gradients[key], tf.float32)
+                    for key, shape in zip(features, shapes)
+                ],
+                rates,
+            )
+        step = HardwareStep(
+            configuration,
+            tuple(on_tpu),
+            tuple(self._enqueued(key, feature) for key, feature in features.items()),
+            self.encoded,
+            tuple(self.lengths.values()),
+            spec.mode == ModeKeys.TRAIN,
+        )
+        return update, step
+
+    def _enqueued(self, key, feature):
+        ids = self.ids[key]
+        if self.embeddings.tables[feature.table_id].combiner is not None:
+            ids = as_sparse(ids)
+        return embedding_hardware.enqueued(feature, ids, self.weights.get(key))
 
     def _count_after_reading(self, source):
         """Has the step be counted after it was read, by data: TensorFlow's dependency optimizer (2.21) drops the order."""
@@ -299,14 +362,16 @@ def _taken_weights(key: str, features: dict) -> tf.SparseTensor:
 
 
 def check_is_possible(topology: Topology) -> None:
-    """Refuses what has run nowhere yet.
+    """Refuses a TPU that has no hardware for embeddings, or not of the kind that is known here.
 
     Raises:
-      UnsupportedError: the cores are a TPU's.
+      UnsupportedError: so it is, or a replica has several cores.
     """
-    if topology.is_tpu:
+    if not topology.is_tpu:
+        return
+    if topology.cores_per_replica is not None:
         raise errors.UnsupportedError(
-            "embedding_config_spec on a TPU",
-            "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup), or run "
-            "with use_tpu=False.",
+            "embedding_config_spec with num_cores_per_replica on a TPU",
+            "Leave num_cores_per_replica out, or keep the tables as variables of model_fn.",
         )
+    embedding_hardware.check_hardware(topology.strategy)

@@ -20,7 +20,9 @@ import tensorflow as tf
 
 from tpuest import _tf
 from tpuest.cross_replica import meet_alone, meet_in_replica_context
+from tpuest.embedding_hardware import HardwareTables, memory_of
 from tpuest.embedding_tables import REPLICA_ID
+from tpuest.errors import UnsupportedError
 from tpuest.fetches import Fetches, sort_fetches
 from tpuest.mirroring import combined_variables
 from tpuest.pipeline import InputPipeline
@@ -63,6 +65,9 @@ class CompiledProgram:
                 dtype = tf.as_dtype(node.attr["dtype"].type)
                 on_host = name not in of_cores
                 self.variables.ensure(self.key(name), shape, dtype, name, on_host)
+        if self.program.hardware_step is not None and self.variables.tables is None:
+            memory = memory_of(self.program.topology.strategy)
+            self.variables.tables = HardwareTables(memory, self.variables.find)
 
     def release(self) -> None:
         """Lets go of the functions, and of the variables that no other program uses."""
@@ -77,7 +82,18 @@ class CompiledProgram:
         outputs = [h.tensor for h in program.host_inputs]
         if program.train_op is not None:
             outputs.append(program.train_op)
-        return self._shared.union(program.source.closure(outputs))
+        on_cores = self._shared.union(program.source.closure(outputs))
+        return on_cores - self._tables()
+
+    def _tables(self) -> frozenset[str]:
+        """Names the variables that embeddings' hardware has in place of the cores."""
+        step = self.program.hardware_step
+        return frozenset() if step is None else step.variables
+
+    def _place_tables(self) -> None:
+        """Has the TPU hold the tables that the next step looks up in."""
+        if self.program.hardware_step is not None:
+            self.variables.tables.place(self.program.hardware_step)
 
     def key(self, name: str) -> str:
         """Gives a variable's name in `ReplicaVariables`: metrics' counters are the program's own."""
@@ -116,12 +132,16 @@ class CompiledProgram:
         fed = [tensor for tensor, _ in feeds]
         if self.program.topology.is_mirrored:
             self._combine_parts(targets)
+        if not self._tables().isdisjoint(self.program.source.closure(targets)):
+            self.variables.tables.fetch()
         key = ("host", tuple(t.name for t in targets), tuple(t.name for t in fed))
         if key not in self._functions:
             self._functions[key] = self._build_host(targets, fed)
         with _tf.unoptimized_calls():
             values = _tf.call_flat(self._functions[key], *_fed_values(feeds))
         written = self._note_written(targets)
+        if not self._tables().isdisjoint(written):
+            self.variables.tables.note_written()
         self.variables.share_first(written, self._sums())
         return values
 
@@ -141,6 +161,7 @@ class CompiledProgram:
         """
         step = self.build_step(pipeline, iterator, targets, [tensor for tensor, _ in feeds])
         self._note_written(targets)
+        self._place_tables()
         more, on_replicas, on_host = _tf.call_flat(step, iterator, *_fed_values(feeds))
         if not bool(more):
             return None
@@ -163,6 +184,7 @@ class CompiledProgram:
         self._note_written(targets)
 
         def run() -> list[tf.Tensor] | None:
+            self._place_tables()
             more, *values = call()
             return [values[index] for index in order] if more else None
 
@@ -204,7 +226,15 @@ class CompiledProgram:
 
         Returns:
           For each target the values of the replicas.
+
+        Raises:
+          UnsupportedError: a TPU looks up embeddings, for batches of one size.
         """
+        if self.program.hardware_step is not None:
+            raise UnsupportedError(
+                "A last, smaller batch with embedding_config_spec on a TPU",
+                "Give evaluate(steps=...), or batches with drop_remainder=True.",
+            )
         key = ("replicas", tuple(t.name for t in targets))
         if key not in self._functions:
             self._functions[key] = tf.function(self._replicas(targets), autograph=False)
@@ -260,6 +290,7 @@ class CompiledProgram:
         fed = [tensor for tensor, _ in feeds]
         loop = self.build_loop(pipeline, iterator, targets, host_every, fed)
         self._note_written(targets)
+        self._place_tables()
         done, more, on_replicas, on_host = _tf.call_flat(
             loop, iterator, tf.constant(num_steps), *_fed_values(feeds)
         )
@@ -413,8 +444,13 @@ class CompiledProgram:
         strategy = self.program.topology.strategy
         core_tensors = [h.tensor for h in fetches.host_inputs]
         targets = [*fetches.on_replicas, *core_tensors]
+        if self.program.hardware_step is None:
+            run, given = self._replica_step, flat
+        else:
+            self._check_reads_no_table([*targets, *fetches.on_host])
+            run, given = self._replica_step_with_tables, self._enqueue(flat)
         computed = strategy.run(
-            lambda *batch: self._replica_step(targets, batch), args=tuple(flat), options=_STATIC
+            lambda *batch: run(targets, batch), args=tuple(given), options=_STATIC
         )
         per_replica = [strategy.experimental_local_results(value) for value in computed]
         num_own = len(per_replica) - len(core_tensors)
@@ -422,6 +458,42 @@ class CompiledProgram:
         with self._host_device():
             on_host = self._host_step(fetches, per_replica[num_own:], runs_host_call)
         return on_replicas, on_host
+
+    def _enqueue(self, flat):
+        """Hands each core's ids to the TPU; gives what the cores get beside what they look up."""
+        program, strategy = self.program, self.program.topology.strategy
+        step = program.hardware_step
+        ids = [tensor for of_feature in step.ids for tensor in of_feature]
+        local = [strategy.experimental_local_results(value) for value in flat]
+        for_cores = []
+        for replica_id, device in enumerate(strategy.extended.worker_devices):
+            own = {t.name: v[replica_id] for t, v in zip(program.inputs, local, strict=True)}
+            with tf.device(_tf.host_of(device)):
+                built = program.source.transplant([*ids, *step.for_cores], own)
+            step.enqueue(built[: len(ids)], device)
+            for_cores.append(built[len(ids) :])
+        batch = [
+            value
+            for value, tensor in zip(flat, program.inputs, strict=True)
+            if tensor.name not in step.host_inputs
+        ]
+        return [*batch, *(_tf.per_replica(list(values)) for values in zip(*for_cores))]
+
+    def _replica_step_with_tables(self, targets, given):
+        program = self.program
+        step = program.hardware_step
+        tensors = [t for t in program.inputs if t.name not in step.host_inputs]
+        names = [tensor.name for tensor in (*tensors, *step.for_cores)]
+        return self._build_own_replica(targets, (), dict(zip(names, given, strict=True)))
+
+    def _check_reads_no_table(self, targets):
+        """Refuses what would see a table as it was when the TPU got it."""
+        read = self._tables().intersection(self.program.source.closure(targets))
+        if read:
+            raise UnsupportedError(
+                f"Reading the embedding table {min(read)} in a step on a TPU",
+                "Read it between steps: estimator.get_variable_value, or a hook that fetches it alone.",
+            )
 
     def _flat_batch(self, pipeline, element):
         topology = self.program.topology
@@ -439,14 +511,17 @@ class CompiledProgram:
     def _replica_step(self, targets, batch):
         """Runs in the strategy's replica context; gives the tensors among `targets`."""
         topology = self.program.topology
-        meet = _meet_on(topology)
         if topology.is_tpu:
             batch = [
                 tensor if dims is None else _tf.split_over_cores(tensor, dims)
                 for tensor, dims in zip(batch, self.program.input_partitions, strict=True)
             ]
+        return self._build_own_replica(targets, batch)
+
+    def _build_own_replica(self, targets, batch, stand_ins=None):
+        topology = self.program.topology
         own_id = _static_replica_id() - topology.first_replica_id
-        return self.build_replica(targets, batch, own_id, meet)
+        return self.build_replica(targets, batch, own_id, _meet_on(topology), stand_ins)
 
     def build_replica(
         self,

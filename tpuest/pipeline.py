@@ -37,6 +37,8 @@ from tpuest.transplant import TransplantSource
 # Attribute of an `input_fn` that returns tensors: makes the dataset they come from, which later calls can use as well.
 DATASET = "tpuest_dataset"
 _TABLES = tf.compat.v1.GraphKeys.TABLE_INITIALIZERS
+# Not sent to the cores: strings cannot be.
+_FROM_HOST = tf.distribute.InputOptions(experimental_fetch_to_device=False)
 _QUEUES = tf.compat.v1.GraphKeys.QUEUE_RUNNERS
 
 
@@ -114,6 +116,7 @@ class InputPipeline:
       partial_batches: gives the flat batches that were too small for the cores, once the iterator has ended.
       reads_variables: whether batches depend on the model's variables, such as its global step.
       sparse_kinds: feature's key to what it was before embeddings encoded it.
+      stays_on_host: whether a TPU's hosts hand batches on themselves, as ids of embeddings are.
     """
 
     features: Any
@@ -128,6 +131,7 @@ class InputPipeline:
     partial_batches: Callable
     reads_variables: bool
     sparse_kinds: Mapping[str, SparseKind] = dataclasses.field(default_factory=dict)
+    stays_on_host: bool = False
 
     def inputs(self) -> list[tf.Tensor]:
         """Lists the graph's tensors that a batch stands for."""
@@ -161,7 +165,8 @@ class InputPipeline:
             # Made where it is called: on its host, to which a dataset made here could not be sent.
             return iter(
                 strategy.distribute_datasets_from_function(
-                    lambda context: self._dataset_of_host(read_variable, context.input_pipeline_id)
+                    lambda context: self._dataset_of_host(read_variable, context.input_pipeline_id),
+                    _FROM_HOST if self.stays_on_host else None,
                 )
             )
 
@@ -425,6 +430,7 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         core_batches=cut,
         partial_batches=partial.take,
         reads_variables=any(reader.reads_variables() for reader in readers),
+        stays_on_host=call.topology.is_tpu and call.embeddings is not None,
     )
 
 

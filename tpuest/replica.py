@@ -23,6 +23,7 @@ from tpuest import _tf, errors, metrics, mirroring, signatures
 from tpuest.compat import trace
 from tpuest.cross_replica import CROSS_REPLICA_SUM
 from tpuest.deployment import InputDeployment
+from tpuest.embedding_hardware import HardwareStep
 from tpuest.embeddings import Embeddings, Lookups
 from tpuest.pipeline import InputPipeline
 from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_function
@@ -77,6 +78,7 @@ class Program:
       scaffold: the spec's; an empty one if it has none.
       restores_plainly: whether the default saver is used, which gives each variable the value of its name.
       export_outputs: the spec's.
+      hardware_step: what the host does at each step for embeddings on a TPU; `None` without.
     """
 
     mode: str
@@ -97,6 +99,7 @@ class Program:
     scaffold: tf.compat.v1.train.Scaffold
     restores_plainly: bool
     export_outputs: Any
+    hardware_step: HardwareStep | None = None
 
     @property
     def graph(self) -> tf.Graph:
@@ -223,7 +226,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
             raise ValueError("model_fn should return an EstimatorSpec.")
         if call.topology.on_cores:
             _check_spec_for_cores(spec, call.mode)
-        train_op = _with_embeddings(spec, lookups, call.topology, source)
+        train_op, hardware_step = _with_embeddings(spec, lookups, call.topology, source)
         scope.enter_context(trace.model_fn_scope(None))
         parts = _host_parts(spec, host, pipeline)
         tf.no_op(name=STEP_MARKER)
@@ -238,6 +241,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         hooks=_hooks_of(spec, call.mode),
         chief_hooks=tuple(getattr(spec, "training_chief_hooks", ())),
         export_outputs=spec.export_outputs,
+        hardware_step=hardware_step,
         **parts,
     )
     if call.topology.on_cores:
@@ -252,13 +256,14 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
 
 def _with_embeddings(
     spec: Any, lookups: Lookups | None, topology: Topology, source: TransplantSource
-) -> Any:
-    """Gives the train op, with the update of the tables that `model_fn` knows nothing of."""
+) -> tuple[Any, HardwareStep | None]:
+    """Gives the train op, with the update of the tables that `model_fn` knows nothing of, and the host's part."""
     if lookups is None:
-        return spec.train_op
+        return spec.train_op, None
     with trace.model_fn_scope(topology.num_replicas):
-        update = lookups.finish(spec, topology, source)
-    return spec.train_op if update is None else tf.group(spec.train_op, update)
+        update, hardware_step = lookups.finish(spec, topology, source)
+    train_op = spec.train_op if update is None else tf.group(spec.train_op, update)
+    return train_op, hardware_step
 
 
 class _Host:
