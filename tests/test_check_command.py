@@ -89,6 +89,30 @@ def test_a_step_that_does_not_compile_makes_the_exit_code_1(tmp_path):
     assert ended.returncode == 1
 
 
+EMBEDDINGS = """
+    import tensorflow as tf
+
+    column = tf.feature_column.categorical_column_with_identity("x", 4)
+    spec = tf.estimator.tpu.experimental.EmbeddingConfigSpec(
+        [tf.compat.v1.tpu.experimental.embedding_column(column, 2)],
+        optimization_parameters=tf.compat.v1.tpu.experimental.AdagradParameters(0.1),
+    )
+    config = tf.estimator.tpu.RunConfig()
+    estimator = tf.estimator.tpu.TPUEstimator(
+        lambda features, labels, mode, params: None, config=config, train_batch_size=8, embedding_config_spec=spec
+    )
+    estimator.train(lambda params: None, steps=1)
+"""
+
+
+def test_what_a_check_does_not_know_makes_the_exit_code_2_in_a_line(tmp_path):
+    ended = run(tmp_path, "--check", program=EMBEDDINGS)
+    assert ended.stderr.splitlines()[-1].startswith(
+        "tpuest --check: nothing was checked: Checking a model with embedding_config_spec"
+    )
+    assert ended.returncode == 2
+
+
 def test_a_program_without_a_call_makes_the_exit_code_2(tmp_path):
     ended = run(tmp_path, "--check", program="print('nothing to train')")
     assert "nothing was checked" in ended.stderr

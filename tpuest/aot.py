@@ -5,7 +5,8 @@ Takes a `Program` and what is asked of a step; gives its HLO, and what the TPU c
     program, targets -> the replica's part in a tf.function -> HLO        TensorFlow alone
     HLO, TPU's name  -> libtpu's compiler in a child process -> memory    the `check` extra: jaxlib and libtpu
 
-TensorFlow's CPU package can lower everything but what cores do together, which is put there as an all-reduce.
+TensorFlow's CPU package can lower everything but what cores do together, which is put there as an all-reduce or a call by
+name.
 """
 
 from __future__ import annotations
@@ -56,10 +57,12 @@ class LoweredStep:
     Attributes:
       hlo: a serialized `HloModuleProto`.
       num_replicas: copies of the model that sum with each other.
+      cores_per_replica: over which the compiler spreads each of them.
     """
 
     hlo: bytes
     num_replicas: int
+    cores_per_replica: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +77,7 @@ class CompiledStep:
       temporary_bytes: activations and scratch.
       code_bytes: the program.
       num_all_reduces: sums over cores, after the compiler joined them.
+      num_exchanges: all-to-alls and collective-permutes.
       flops: floating-point operations of one core, as the compiler counts them.
       bytes_accessed: that one core's operations read and write, as the compiler counts them.
       optimal_seconds: the compiler's own estimate of one step; `None` where it has none.
@@ -86,6 +90,7 @@ class CompiledStep:
     temporary_bytes: int
     code_bytes: int
     num_all_reduces: int
+    num_exchanges: int
     flops: float
     bytes_accessed: float
     optimal_seconds: float | None
@@ -150,6 +155,10 @@ def lower_step(
     @tf.function(jit_compile=True, autograph=False)
     def replica_step(*values):
         batch, others = values[: len(program.inputs)], values[len(program.inputs) :]
+        batch = [
+            tensor if dims is None else _tf.split_over_cores(tensor, dims)
+            for tensor, dims in zip(batch, program.input_partitions, strict=True)
+        ]
         stand_ins = dict(zip(given, others, strict=True))
         return compiled.build_replica(targets, batch, 0, meet_by(_communicate), stand_ins)
 
@@ -166,7 +175,8 @@ def lower_step(
                     "Run --check where tensorflow-cpu is installed: pip install 'tpuest[cpu]'.",
                 ) from error
             raise CompilerRefusedError(str(error)) from error
-    return LoweredStep(hlo, program.topology.num_replicas)
+    topology = program.topology
+    return LoweredStep(hlo, topology.num_replicas, topology.cores_per_replica or 1)
 
 
 def compile_step(step: LoweredStep, tpu: PlannedTPU, is_exact: bool = False) -> CompiledStep:
@@ -174,7 +184,7 @@ def compile_step(step: LoweredStep, tpu: PlannedTPU, is_exact: bool = False) -> 
 
     Args:
       step: from `lower_step`.
-      tpu: must have as many cores as the step has replicas.
+      tpu: must have as many cores as the step's replicas have.
       is_exact: whether the compiler takes its time, as on a TPU; otherwise a little more memory comes out, of a tiny
         model a few times as much.
 
@@ -188,6 +198,7 @@ def compile_step(step: LoweredStep, tpu: PlannedTPU, is_exact: bool = False) -> 
             file.write(step.hlo)
         chips_per_host = ",".join(map(str, tpu.chips_per_host))
         command = [sys.executable, aot_compile.__file__, path, tpu.name, str(step.num_replicas)]
+        command += ["--cores-per-replica", str(step.cores_per_replica)]
         command += ["--chips-per-host", chips_per_host, *(["--exact"] if is_exact else [])]
         # A process of its own: libtpu may abort, and keeps what it loads.
         try:
@@ -222,29 +233,27 @@ def _failed(reason: str) -> RuntimeError:
 
 
 def _communicate(meeting: Meeting) -> Outcome:
-    """Builds what a core's collective op becomes on a TPU, of the one op that XLA has for it on the CPU.
+    """Builds what stands for a core's collective op until the TPU's compiler gets it: XLA has all-reduces alone on the CPU.
 
-    A sum becomes an all-reduce, as on a TPU. An exchange becomes one too, of everybody's tensors side by side: it takes
-    as many times its memory as there are replicas.
+    Exchanges are calls by name, which `aot_compile` turns into XLA's all-to-all and collective-permute.
     """
     op_type, value, groups = meeting.node.op, meeting.inputs[0], meeting.groups
     if op_type == CROSS_REPLICA_SUM:
         return outcome_of(_tf.xla_all_reduce(value, groups))
-    num_replicas = int(np.max(groups)) + 1
-    own_id = _tf.xla_replica_id()
-    everybody = [list(range(num_replicas))]
-    own_place = tf.one_hot(own_id, num_replicas, dtype=value.dtype)
-    side_by_side = tf.tensordot(own_place, value, axes=0)
-    of_all = _tf.xla_all_reduce(side_by_side, everybody)
+    shape = value.shape.as_list()
     if op_type == COLLECTIVE_PERMUTE:
-        senders = {int(target): int(source) for source, target in groups}
-        sender = tf.gather([senders.get(i, i) for i in range(num_replicas)], own_id)
-        return outcome_of(tf.gather(of_all, sender))
+        pairs = np.asarray(groups).reshape(-1, 2).tolist()
+        settings = {"pairs": pairs}
+        return outcome_of(_tf.xla_call(aot_compile.PERMUTE, json.dumps(settings), value, shape))
     attributes = meeting.node.attr
-    count, axis = attributes["split_count"].i, attributes["split_dimension"].i
-    members = {int(member): group for group in groups for member in group}
-    group = tf.gather(np.array([members[i] for i in range(num_replicas)]), own_id)
-    pieces = tf.stack(tf.split(tf.gather(of_all, group), count, axis + 1))
-    position = tf.argmax(tf.cast(tf.equal(group, own_id), tf.int32), output_type=tf.int32)
-    own = tf.unstack(tf.gather(pieces, position))
-    return outcome_of(tf.concat(own, attributes["concat_dimension"].i))
+    count, split = attributes["split_count"].i, attributes["split_dimension"].i
+    joined = attributes["concat_dimension"].i
+    shape[split] //= count
+    shape[joined] *= count
+    settings = {
+        "groups": np.asarray(groups).tolist(),
+        "split": split,
+        "concat": joined,
+        "count": count,
+    }
+    return outcome_of(_tf.xla_call(aot_compile.EXCHANGE, json.dumps(settings), value, shape))

@@ -56,8 +56,13 @@ class _Session:
 
     def _check(self, estimator, input_fn, mode) -> int:
         from tpuest.checking import check
+        from tpuest.errors import UnsupportedError
 
-        report = check(estimator, input_fn, mode, self.topology, self.is_exact)
+        try:
+            report = check(estimator, input_fn, mode, self.topology, self.is_exact)
+        except UnsupportedError as error:
+            print(f"tpuest --check: nothing was checked: {error}", file=sys.stderr)
+            return _MISUSED
         print(report, flush=True)
         return _OK if report.ok else _NOT_OK
 
@@ -71,8 +76,8 @@ def run(command: launch.Command, topology: str, is_exact: bool) -> None:
       is_exact: whether its compiler takes its time, as on a TPU.
 
     Raises:
-      SystemExit: always, unless the program itself fails: 0 if the step compiles and fits, 1 if not, 2 if the program
-        ended without a call to check.
+      SystemExit: always, unless the program itself fails: 0 if the step compiles and fits, 1 if not, 2 if nothing was
+        checked: the program made no call, or uses what a check doesn't know.
     """
     session = _Session(topology, is_exact)
     try:

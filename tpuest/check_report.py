@@ -108,6 +108,7 @@ class CheckReport:
       num_traced_replicas: replicas of the computation that was traced under the true strategy, 0 if none was.
       num_sums: sums over cores in it.
       num_outside: operations that the program left to the host, by `tpu.outside_compilation`.
+      cores_per_replica: over which each copy of the model is spread.
       is_lowered: whether XLA lowered the step.
       memory: known without compiling; `None` if `model_fn` wasn't called.
       compiled: the TPU compiler's figures (`aot.CompiledStep`); `None` if it refused or didn't run.
@@ -126,6 +127,7 @@ class CheckReport:
     num_traced_replicas: int = 0
     num_sums: int = 0
     num_outside: int = 0
+    cores_per_replica: int = 1
     is_lowered: bool = False
     memory: Memory | None = None
     compiled: object = None
@@ -178,7 +180,8 @@ class CheckReport:
     def _heading(self) -> list[str]:
         cores = _count(self.tpu.num_cores, "core")
         calls = {"train": "train", "eval": "evaluate", "infer": "predict"}
-        batch = f", {self.core_batch_size} examples a core" if self.core_batch_size else ""
+        each = "a core" if self.cores_per_replica == 1 else f"for {self.cores_per_replica} cores"
+        batch = f", {self.core_batch_size} examples {each}" if self.core_batch_size else ""
         return [f"Check of the step of {calls[self.mode]} for {self.tpu.name} ({cores}{batch})", ""]
 
     def _figures(self) -> Iterator[tuple[str, str]]:
@@ -187,6 +190,8 @@ class CheckReport:
         if self.num_traced_replicas:
             sums = f", {_count(self.num_sums, 'sum')} over the cores" if self.num_sums else ""
             replicas = _count(self.num_traced_replicas, "replica")
+            if self.cores_per_replica > 1:
+                replicas += f" of {self.cores_per_replica} cores"
             yield "true TPUStrategy", f"traced: one computation, {replicas}{sums}"
         if self.num_outside:
             yield "outside_compilation", f"{_count(self.num_outside, 'operation')} left to the host"
@@ -235,6 +240,8 @@ class CheckReport:
             yield "step time", f"the compiler tells none; at the chip's peak rates {parts}"
         if self.tpu.num_cores > 1:
             yield "all-reduces", f"{compiled.num_all_reduces}, after the compiler joined the sums"
+        if compiled.num_exchanges:
+            yield "exchanges", f"{compiled.num_exchanges} all-to-alls and collective-permutes"
 
 
 def group_by_line(findings: Iterable[Finding]) -> list[Finding]:

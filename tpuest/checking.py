@@ -28,6 +28,7 @@ from tpuest.planned_strategy import planned_topology
 from tpuest.planned_tpu import DEFAULT_TPU, PlannedTPU, parse_tpu
 from tpuest.replica import Program
 from tpuest.spec import ModeKeys
+from tpuest.transplant import core_of
 
 # Of one step: who has more to repair repairs these first.
 _MOST_REFUSALS_BY_XLA = 20
@@ -54,6 +55,8 @@ _UNSEEN_WITHOUT_LIBTPU = (
 _UNSEEN_BEFORE_COMPILING = (
     "what only the TPU's compiler sees: it is asked when nothing else is wrong"
 )
+_UNSEEN_OF_SEVERAL_CORES = "how the TPU's runtime spreads a replica over its cores: here XLA's SPMD partitioner did it, by input_partition_dims"
+_UNSEEN_CORES = "tf.device(tpu.core(i)): every core of a replica was taken to do everything that isn't split, which needs more memory"
 _UNSEEN_BY_FAST = "the compiler's default effort (--exact), which mostly needs less memory"
 
 
@@ -81,9 +84,8 @@ def check(
 
     Raises:
       ValueError: there is no such TPU or mode, or the estimator runs this mode on the CPU.
-      UnsupportedError: a replica is spread over several cores.
-      RuntimeError: the TPU's compiler is installed and doesn't run.
-      UnsupportedError: a replica of the model has several cores.
+      UnsupportedError: the model has an `embedding_config_spec`.
+      RuntimeError: the TPU's compiler is installed and doesn't run, or the cores can't be divided among replicas.
     """
     if mode not in (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT):
         raise ValueError(f"mode must be one of ModeKeys, got {mode!r}")
@@ -93,21 +95,22 @@ def check(
             f"This estimator does not run {mode} on TPU cores, so there is nothing to compile for {tpu.name}: pass "
             "use_tpu=True to TPUEstimator (most programs: --use_tpu=True), and eval_on_tpu=True for evaluation."
         )
-    if estimator.config.tpu_config.num_cores_per_replica not in (None, 1):
+    if estimator.has_embeddings:
         raise errors.UnsupportedError(
-            "Checking TPUConfig(num_cores_per_replica=...) over 1",
-            "Check the program with num_cores_per_replica=None: whether one core compiles and holds it.",
+            "Checking a model with embedding_config_spec",
+            "Check it with the tables as variables of model_fn.",
         )
-    if (estimator.config.tpu_config.num_cores_per_replica or 1) > 1:
-        raise errors.UnsupportedError(
-            "Checking a model that is spread over several cores (num_cores_per_replica > 1)",
-            "Check it with num_cores_per_replica=None, on a slice whose cores have the memory.",
+    cores_per_replica = estimator.config.tpu_config.num_cores_per_replica
+    if (cores_per_replica or 1) > tpu.num_cores:
+        raise ValueError(
+            f"{tpu.name} has {tpu.num_cores} cores, a replica takes num_cores_per_replica={cores_per_replica}: name a "
+            "larger slice, such as v5e:2x4."
         )
     recorded = check_inputs.RecordedInput(input_fn)
     watch = _Watch()
     try:
         with watch.timing("building"):
-            topology_there = planned_topology(tpu)
+            topology_there = planned_topology(tpu, cores_per_replica)
             program, pipeline = estimator.build_for(topology_there, mode, recorded.input_fn)
     except errors.UnfitInputError as error:
         findings = check_inputs.find_unfit(error, recorded, mode)
@@ -178,6 +181,7 @@ class _StepCheck:
             num_traced_replicas=num_replicas,
             num_sums=num_sums,
             num_outside=len(self._outside),
+            cores_per_replica=self._program.topology.cores_per_replica or 1,
             is_lowered=step is not None,
             memory=memory,
             compiled=compiled,
@@ -310,6 +314,10 @@ class _StepCheck:
 
     def _unseen(self, compiler: str | None) -> tuple[str, ...]:
         unseen = list(_UNSEEN)
+        if (self._program.topology.cores_per_replica or 1) > 1:
+            unseen.append(_UNSEEN_OF_SEVERAL_CORES)
+        if any(core_of(node) is not None for node in self._program.source.nodes().values()):
+            unseen.append(_UNSEEN_CORES)
         if self._tpu.num_cores > _MOST_TRACED_CORES:
             unseen.append(f"tracing under the TPUStrategy: more than {_MOST_TRACED_CORES} cores")
         if compiler is None:

@@ -18,9 +18,21 @@ from tpuest.tpu_system import simulated_mesh
 _TASK = "/job:localhost/replica:0/task:0/device:"
 
 
-def planned_topology(tpu: PlannedTPU) -> Topology:
-    """Gives what an estimator asks for before it builds a program."""
-    return tpu_topology(planned_strategy(tpu.num_cores, tpu.num_hosts))
+def planned_topology(tpu: PlannedTPU, cores_per_replica: int | None = None) -> Topology:
+    """Gives what an estimator asks for before it builds a program.
+
+    Args:
+      tpu: the cores.
+      cores_per_replica: as `TPUConfig.num_cores_per_replica` says.
+
+    Raises:
+      RuntimeError: the cores can't be divided among replicas.
+    """
+    if cores_per_replica is None:
+        return tpu_topology(planned_strategy(tpu.num_cores, tpu.num_hosts))
+    model_parallelism.count_replicas(tpu.num_cores, cores_per_replica)
+    strategy = planned_strategy(tpu.num_cores, tpu.num_hosts, cores_per_replica)
+    return tpu_topology(strategy, None, cores_per_replica, simulated_mesh(tpu.num_cores))
 
 
 @functools.cache

@@ -185,6 +185,11 @@ class TPUEstimator(Estimator):
         """Tells where a mode would run; programs reach for it by this name."""
         return RunContext(self._config, self._topology, self._batch_sizes)
 
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether tables beside the model are looked up for the cores."""
+        return self._embeddings is not None
+
     def wants_cores(self, mode: str) -> bool:
         return self._use_tpu and (mode != ModeKeys.EVAL or self._eval_on_tpu)
 

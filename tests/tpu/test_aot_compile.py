@@ -80,7 +80,7 @@ def test_evaluation_and_prediction_compile_without_a_sum(estimator, mode):
 
 
 def test_a_model_too_large_is_refused_with_the_compilers_words():
-    def model_fn(features, labels, mode):
+    def model_fn(features, labels, mode, params):
         weights = tf.compat.v1.get_variable("weights", [NUM_FEATURES, 1], tf.float32)
         loss = tf.reduce_mean(tf.square(tf.matmul(features, weights)))
         optimizer = tpuest.CrossShardOptimizer(tf.compat.v1.train.GradientDescentOptimizer(0.1))

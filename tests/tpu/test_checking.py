@@ -135,31 +135,31 @@ def test_the_table_gives_name_type_line_and_what_to_use():
 
 @pytest.mark.parametrize("mode", [ModeKeys.EVAL, ModeKeys.PREDICT])
 def test_evaluation_and_prediction_are_checked_too(mode):
-    def model_fn(features, labels, mode):
+    def model_fn(features, labels, mode, params):
         x = tf.reshape(features["x"], [-1, 2, 2, 1])
         y = v1.image.resize_bicubic(x, [4, 4])
         loss = tf.reduce_mean(y)
         metrics = (lambda y: {"mean": v1.metrics.mean(y)}, [y])
         return tpuest.TPUEstimatorSpec(mode, {"y": y}, loss, eval_metrics=metrics)
 
-    estimator = make_estimator(model_fn, eval_batch_size=8, predict_batch_size=8, params=None)
+    estimator = make_estimator(model_fn, eval_batch_size=8, predict_batch_size=8)
     (finding,) = tpuest.check(estimator, broken.good_input_fn, mode).findings
     assert finding.op_types == ("ResizeBicubic",)
 
 
 def test_a_prediction_of_unknown_length_is_named_with_its_line():
-    def model_fn(features, labels, mode):
+    def model_fn(features, labels, mode, params):
         large = tf.boolean_mask(features["x"], features["n"] > 2)  # at fault
         return tpuest.TPUEstimatorSpec(mode, {"large": large})
 
-    estimator = make_estimator(model_fn, predict_batch_size=8, params=None)
+    estimator = make_estimator(model_fn, predict_batch_size=8)
     (finding,) = tpuest.check(estimator, broken.good_input_fn, ModeKeys.PREDICT).findings
     assert (finding.kind.value, finding.name) == ("dynamic shape", "predictions['large']")
     assert finding.origin.source.endswith(broken.MARK)
 
 
 def test_a_metric_that_captures_a_tensor_is_named_with_its_line():
-    def model_fn(features, labels, mode):
+    def model_fn(features, labels, mode, params):
         loss = tf.reduce_mean(features["x"])
 
         def metric_fn(x):
@@ -167,7 +167,7 @@ def test_a_metric_that_captures_a_tensor_is_named_with_its_line():
 
         return tpuest.TPUEstimatorSpec(mode, loss=loss, eval_metrics=(metric_fn, [features["x"]]))
 
-    estimator = make_estimator(model_fn, eval_batch_size=8, params=None)
+    estimator = make_estimator(model_fn, eval_batch_size=8)
     (finding,) = tpuest.check(estimator, broken.good_input_fn, ModeKeys.EVAL).findings
     assert (finding.kind.value, finding.origin.source[-len(broken.MARK) :]) == (
         "host only",
@@ -181,16 +181,43 @@ def test_an_estimator_without_cores_is_refused():
         tpuest.check(estimator, broken.good_input_fn, ModeKeys.TRAIN)
 
 
-def test_a_model_over_several_cores_is_refused():
-    tpu_config = tpuest.TPUConfig(num_cores_per_replica=2)
-    estimator = tpuest.TPUEstimator(
-        BROKEN["bicubic"].model_fn,
-        config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY, tpu_config=tpu_config),
-        train_batch_size=broken.BATCH_SIZE,
-        params={"size": 1},
+def check_on_pairs(compute, topology, dims=None):
+    """Checks a model whose replicas have two cores, which share the rows of its first feature."""
+    tpu_config = tpuest.TPUConfig(
+        num_cores_per_replica=2,
+        per_host_input_for_training=tpuest.InputPipelineConfig.PER_HOST_V2,
+        input_partition_dims=dims and [{"x": dims, "n": None}],
     )
-    with pytest.raises(tpuest.UnsupportedError, match="num_cores_per_replica"):
-        tpuest.check(estimator, broken.good_input_fn, ModeKeys.TRAIN, "v5e:2x2")
+    estimator = tpuest.TPUEstimator(
+        broken.Broken(compute, broken.good_input_fn, "", "").model_fn,
+        config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY, tpu_config=tpu_config),
+        train_batch_size=2 * broken.BATCH_SIZE,
+    )
+    return tpuest.check(estimator, broken.good_input_fn, ModeKeys.TRAIN, topology)
+
+
+def test_a_model_over_several_cores_is_checked_and_the_report_says_how():
+    def on_another_core(features):
+        with v1.device(v1.tpu.core(1)):
+            return tf.reduce_sum(features["x"])
+
+    report = check_on_pairs(on_another_core, "v5e:2x2", [2, 1])
+    assert report.ok
+    assert "2 replicas of 2 cores" in str(report)
+    assert "8 examples for 2 cores" in str(report)
+    assert "XLA's SPMD partitioner" in str(report)
+    assert "tf.device(tpu.core(i)): every core" in str(report)
+    assert "tpu.core(i)" not in str(check_on_pairs(broken.nothing, "v5e:2x2"))
+
+
+def test_what_is_wrong_over_several_cores_is_found():
+    report = check_on_pairs(BROKEN["tf.linalg.det"].compute, "v5e:2x2", [2, 1])
+    assert [finding.origin.line for finding in report.findings] == [BROKEN["tf.linalg.det"].line]
+
+
+def test_a_slice_too_small_for_a_replica_is_refused():
+    with pytest.raises(ValueError, match="v5e:1x1 has 1 cores.*num_cores_per_replica=2"):
+        check_on_pairs(broken.nothing, "v5e")
 
 
 def test_an_error_of_model_fn_stays_the_users():
