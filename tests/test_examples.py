@@ -142,6 +142,8 @@ def test_every_sentence_is_predicted(text):
 
 def test_exported_classifier_reads_text_as_it_is(text):
     """The exported model says of the first three sentences what `predict` says."""
-    (start,) = [i for i, line in enumerate(text) if line.endswith("takes the text itself and says:")]
+    (start,) = [
+        i for i, line in enumerate(text) if line.endswith("takes the text itself and says:")
+    ]
     assert text[start + 1 :] == text[start - 3 : start]
     assert len(text[start + 1 :]) == 3

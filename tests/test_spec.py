@@ -103,13 +103,17 @@ def test_a_missing_field_is_named(spec_class, mode, missing):
     [
         (
             EstimatorSpec,
-            ("mode predictions loss train_op eval_metric_ops export_outputs training_chief_hooks "
-            "training_hooks scaffold evaluation_hooks prediction_hooks"),
+            (
+                "mode predictions loss train_op eval_metric_ops export_outputs training_chief_hooks "
+                "training_hooks scaffold evaluation_hooks prediction_hooks"
+            ),
         ),
         (
             TPUEstimatorSpec,
-            ("mode predictions loss train_op eval_metrics export_outputs scaffold_fn host_call "
-            "training_hooks evaluation_hooks prediction_hooks"),
+            (
+                "mode predictions loss train_op eval_metrics export_outputs scaffold_fn host_call "
+                "training_hooks evaluation_hooks prediction_hooks"
+            ),
         ),
     ],
 )
@@ -379,8 +383,10 @@ class TestHostFunctions:
             (
                 (lambda labels, logits: {}, [1]),
                 RuntimeError,
-                ("In TPUEstimatorSpec.{}, length of tensors 1 does not match method args of the "
-                "function, which takes 2."),
+                (
+                    "In TPUEstimatorSpec.{}, length of tensors 1 does not match method args of the "
+                    "function, which takes 2."
+                ),
             ),
         ],
     )

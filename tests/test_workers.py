@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import itertools
 import json
 import os
 import socket
@@ -19,6 +20,12 @@ import tpuest
 RTOL = 1e-5
 PROGRAM = os.path.join(os.path.dirname(__file__), "worker_program.py")
 SECONDS = 300
+SCENARIOS = (
+    "together",
+    "data_that_ends_earlier_on_one",
+    "the_chief_stops_early",
+    "one_fetches_something_else",
+)
 
 
 def free_ports(count):
@@ -29,24 +36,34 @@ def free_ports(count):
         return [str(one.getsockname()[1]) for one in sockets]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Gives the directory of a run, and each scenario's results: of the chief, of the worker."""
-    directory = tmp_path_factory.mktemp("workers")
+@contextlib.contextmanager
+def two_workers(directory, *scenarios, log=None):
+    """Starts a chief and a worker that run scenarios; none is left behind."""
     ports = free_ports(2)
     processes = [
         subprocess.Popen(
-            [sys.executable, PROGRAM, str(index), *ports, str(directory)],
+            [sys.executable, PROGRAM, str(index), *ports, str(directory), *scenarios],
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
         )
         for index in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
+        yield processes
     finally:
         for process in processes:
             process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Gives the directory of a run, and each scenario's results: of the chief, of the worker."""
+    directory = tmp_path_factory.mktemp("workers")
+    with two_workers(directory, *SCENARIOS) as processes:
+        outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
     results = [[json.loads(line) for line in output.splitlines()] for output in outputs]
     assert [len(lines) for lines in results] == [4, 4]
     return directory, list(zip(*results, strict=True))
@@ -89,6 +106,62 @@ def test_workers_end_together_when_the_chief_stops_early(run):
 def test_workers_that_fetch_different_tensors_are_told_so(run):
     for message in run[1][3]:
         assert "pass the same hooks to train on every worker" in message
+
+
+# As worker_program's configuration has it.
+SAVED_EVERY = 3
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory):
+    """Kills the worker of one training and the chief of the next; gives the directory and what was left of each."""
+    directory = tmp_path_factory.mktemp("survived")
+    left = []
+    for victim in (1, 0):
+        log_path = directory / f"log_{victim}"
+        with (
+            log_path.open("w") as log,
+            two_workers(directory, "until_killed", log=log) as processes,
+        ):
+            steps = [int(line) for line in itertools.islice(processes[victim].stdout, 8)]
+            processes[victim].kill()
+            survivor = processes[1 - victim]
+            said, _ = survivor.communicate(timeout=SECONDS)
+        state = tf.train.get_checkpoint_state(str(directory / "killed"))
+        newest = int(state.model_checkpoint_path.rsplit("-", 1)[1])
+        last_step = int(said.split()[-1])
+        left.append((survivor.returncode, log_path.read_text(), last_step, steps, newest))
+    return directory, left
+
+
+def test_who_survives_ends_with_an_error_that_says_what_to_do(survived):
+    for exit_code, log, *_ in survived[1]:
+        assert exit_code == 1
+        assert "Another worker of the cluster is gone. Start all workers again" in log
+
+
+def test_a_chief_that_survives_between_two_steps_saves_the_last(survived):
+    _, log, last_step, _, newest = survived[1][0]
+    assert newest == last_step or "in _run_unique_steps" in log
+
+
+def test_no_step_before_the_last_checkpoint_is_lost(survived):
+    (*_, first_steps, first), (*_, second_steps, second) = survived[1]
+    assert first_steps[0] == 1
+    assert first >= first_steps[-1] - SAVED_EVERY
+    assert second_steps[0] == first + 1
+    assert second >= second_steps[-1] - SAVED_EVERY
+
+
+def test_both_resume_from_the_last_complete_checkpoint(survived):
+    directory, (*_, (*_, newest)) = survived
+    with two_workers(directory, "resumed") as processes:
+        outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
+    for values in map(json.loads, outputs):
+        assert values["start"] == newest
+        _, w, b = models.trained(4, *checkpoint(directory / "killed", newest))
+        np.testing.assert_allclose(values["w"], w.ravel(), RTOL)
+        np.testing.assert_allclose(values["b"], b, RTOL)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""One of two workers that train together; `test_workers` starts both: worker_program.py INDEX PORT PORT DIRECTORY.
+"""One of two workers that train together; `test_workers` starts both.
 
-Prints one line of JSON for each scenario, in the order of the functions below.
+    worker_program.py INDEX PORT PORT DIRECTORY SCENARIO...
+
+Prints one line of JSON for each scenario: what its function, below, gives.
 """
 
 import json
@@ -107,10 +109,23 @@ def one_fetches_something_else():
     return None
 
 
-for scenario in (
-    together,
-    data_that_ends_earlier_on_one,
-    the_chief_stops_early,
-    one_fetches_something_else,
-):
-    print(json.dumps(scenario()), flush=True)
+class Report(tf.train.SessionRunHook):
+    """Says how many steps this worker has run."""
+
+    def after_run(self, run_context, run_values):
+        print(json.dumps(int(run_context.session.run("global_step:0"))), flush=True)
+
+
+def until_killed():
+    estimator("killed").train(input_fn(None), hooks=[Report()], steps=10**6)
+
+
+def resumed():
+    watch, resumes = Watch(), estimator("killed")
+    start = int(resumes.get_variable_value("global_step"))
+    resumes.train(input_fn(None), hooks=[watch], steps=4)
+    return {"start": start, **watch.values}
+
+
+for name in sys.argv[5:]:
+    print(json.dumps(globals()[name]()), flush=True)

@@ -25,6 +25,7 @@ from tensorflow.python.eager.context import (
     LogicalDevice,  # noqa: F401  planned_tpu: a core that isn't there
     context,
     eager_mode,  # noqa: F401
+    get_server_def,  # noqa: F401  tpu_system: what this process has connected to
     graph_mode,  # noqa: F401
 )
 
@@ -73,6 +74,9 @@ from tensorflow.python.training import basic_session_run_hooks  # noqa: F401
 from tensorflow.python.training.evaluation import (
     _get_or_create_eval_step as get_or_create_eval_step,  # noqa: F401
 )
+
+# calls: the class behind `MonitoredSession`, which lets its owner decide when a session is made anew; since 1.4.
+from tensorflow.python.training.monitored_session import _PREEMPTION_ERRORS, _MonitoredSession
 
 # model_parallelism: `input_partition_dims` has lists where a batch has tensors, which `tf.nest` would flatten too.
 from tensorflow.python.util.nest import flatten_up_to  # noqa: F401
@@ -217,6 +221,37 @@ def checkpoint_is_due(saver_hook, global_step):
 def last_checkpoint_step(saver_hook):
     """Tells the global step of the last checkpoint that a CheckpointSaverHook wrote, `None` for none."""
     return saver_hook._timer.last_triggered_step()
+
+
+class RenewableSession(_MonitoredSession):
+    """A `MonitoredSession` whose session is made anew when told; the public one does it at every lost worker, forever."""
+
+    _sess = None
+
+    def __init__(self, session_creator, hooks):
+        super().__init__(session_creator, hooks, should_recover=False)
+
+    @property
+    def has_begun(self):
+        """Whether every hook has: the first session may have failed after that."""
+        return hasattr(self, "_coordinated_creator")
+
+    def renew(self):
+        """Closes the session and makes another one; hooks hear of it as of the first."""
+        if self._sess is not None:
+            # Its threads may have lost the same worker.
+            with contextlib.suppress(_PREEMPTION_ERRORS):
+                self._sess.close()
+        self._sess = self._coordinated_creator.create_session()
+
+    def should_stop(self):
+        """Says, as `MonitoredSession`, that a session stops one of whose threads failed: closing it raises the error."""
+        try:
+            return super().should_stop()
+        except _PREEMPTION_ERRORS:
+            raise
+        except Exception:  # noqa: BLE001
+            return True
 
 
 def call_flat(function, *arguments):

@@ -1,11 +1,11 @@
 """The outer loops: one function for each of train, evaluate and predict.
 
 Takes a compiled program, its pipeline and the call's hooks; runs a `MonitoredSession` of TF 1 over a `ReplicaSession`,
-so that hooks, end of data, errors and recovery behave as they always did.
+so that hooks, end of data and errors behave as they always did.
 
     with MonitoredSession(creator, hooks) as session:
       while not session.should_stop():
-        run as many steps as no hook objects to
+        run as many steps as no hook objects to; after a lost worker, with a new session
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuest import checkpoint, rescue
+from tpuest import _tf, checkpoint, rescue
 from tpuest import hooks as own_hooks
 from tpuest.compat import trace
 from tpuest.loop import CompiledProgram
 from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
+from tpuest.recovery import LOST, Recovery, limit_from_environment
 from tpuest.replica import STEP_MARKER
 from tpuest.session import ReplicaSession
+from tpuest.topology import Topology
 from tpuest.variables import ReplicaVariables
 
 # Between two calls of the compiled loop the host looks at clocks and signals: seldom, but before people wonder.
@@ -46,6 +48,7 @@ class Run:
       model_dir: where checkpoints are, to keep deleting the oldest; `None` outside training.
       may_use_older: whether an older checkpoint of the directory may stand in for a damaged `checkpoint_path`.
       live_variables: whose values to start from instead, as far as they have the model's names.
+      on_topology: gives the same run elsewhere; `None` where nothing can be lost.
     """
 
     compiled: CompiledProgram
@@ -56,9 +59,19 @@ class Run:
     model_dir: str | None = None
     may_use_older: bool = False
     live_variables: ReplicaVariables | None = None
+    on_topology: Callable[[Topology], Run] | None = None
 
     def __post_init__(self):
         own_hooks.check_supported(self.hooks)
+
+    @property
+    def start(self) -> str | None:
+        """The checkpoint that a session of now starts from; `None` runs the initialisers.
+
+        One made anew goes on from the newest checkpoint, not from where the first one started.
+        """
+        newest = self.model_dir and checkpoint.latest_checkpoint(self.model_dir)
+        return newest or self.checkpoint_path
 
 
 class _SessionCreator(tf.compat.v1.train.SessionCreator):
@@ -82,13 +95,11 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
         self.session = ReplicaSession(
             run.compiled, run.pipeline, self._host_every, run.partial_step, self._prefers_loop
         )
+        self.session.holds_whole_steps = False  # Until all of a checkpoint is there.
         self.session.always_run(self._every_step)
         if run.model_dir is not None:
             checkpoint.recover_history(scaffold.saver, run.model_dir)
-        # a session made anew goes on from the newest checkpoint, not from where the first one started
-        path = (
-            run.model_dir and checkpoint.latest_checkpoint(run.model_dir)
-        ) or run.checkpoint_path
+        path = run.start
         variables = run.compiled.variables
         checkpoint.initialize(
             self.session,
@@ -99,7 +110,57 @@ class _SessionCreator(tf.compat.v1.train.SessionCreator):
             checkpoint.older_than(path) if run.may_use_older else (),
         )
         self.session.share_from_chief()
+        self.session.holds_whole_steps = True
         return self.session
+
+    def reconnect(self) -> None:
+        """Prepares for another session after a worker was lost: what was on a TPU is gone."""
+        compiled = self._run.compiled
+        topology = compiled.program.topology.reconnected()
+        if topology is compiled.program.topology:
+            compiled.variables.checkpoint = None  # Whatever they hold: the step may be half done.
+        else:
+            self._run = self._run.on_topology(topology)
+
+
+class _MonitoredRun(_tf.RenewableSession):
+    """The `MonitoredSession` of a run, which goes on when a worker was lost."""
+
+    def __init__(self, run: Run, creator: _SessionCreator, hooks: Sequence):
+        self._run = run
+        self._creator = creator
+        # What is in memory only, such as live variables, is lost with the worker.
+        self._recovery = Recovery(limit_from_environment() if run.live_variables is None else 0)
+        try:
+            super().__init__(creator, hooks)
+        except LOST as error:
+            if not self.has_begun:
+                raise
+            self._renew_after(error)
+
+    def attempt(self, act: Callable[[], Any]) -> Any:
+        """Gives what a function of the session returns; after a lost worker it is called again, with a new session.
+
+        Raises:
+          OpError: workers were lost too often; the error of the first.
+        """
+        while True:
+            try:
+                return act()
+            except LOST as error:
+                self._renew_after(error)
+
+    def _renew_after(self, error: tf.errors.OpError) -> None:
+        while True:
+            run = self._run
+            step = None if run.model_dir is None else checkpoint.global_step_of(run.model_dir)
+            self._recovery.allow(error, run.start or "the initial values", step)
+            try:
+                self._creator.reconnect()
+                self.renew()
+                return
+            except LOST as another:
+                error = another
 
 
 class _Pace:
@@ -133,20 +194,29 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
     creator = _SessionCreator(run, program.host_ops, host_every, _may_skip_steps(run))
     marker = program.graph.get_operation_by_name(STEP_MARKER)
     pace, loss = _Pace(), None
+
+    def run_steps() -> bool:
+        """Says whether training went on."""
+        nonlocal loss
+        session = creator.session
+        if not session.goes_on(not monitored.should_stop()):
+            return False
+        step = session.global_step()
+        session.num_steps = _training_steps(run, stop, iterations, pace, step)
+        start = time.monotonic()
+        _, _, loss = monitored.run([marker, program.train_op, program.loss])
+        elapsed = time.monotonic() - start
+        pace.measure(session.num_steps, elapsed)
+        if iterations is not None:
+            iterations.measure(session.num_steps, elapsed)
+        return True
+
     with (
-        tf.compat.v1.train.MonitoredSession(creator, run.hooks) as monitored,
+        _MonitoredRun(run, creator, run.hooks) as monitored,
         rescue.progress_saved(run.hooks, lambda: creator.session),
     ):
-        while creator.session.goes_on(not monitored.should_stop()):
-            session = creator.session
-            step = session.global_step()
-            session.num_steps = _training_steps(run, stop, iterations, pace, step)
-            start = time.monotonic()
-            _, _, loss = monitored.run([marker, program.train_op, program.loss])
-            elapsed = time.monotonic() - start
-            pace.measure(session.num_steps, elapsed)
-            if iterations is not None:
-                iterations.measure(session.num_steps, elapsed)
+        while monitored.attempt(run_steps):
+            pass
     # Nobody looks for the last checkpoint before the chief has written it.
     creator.session.goes_on(True)
     if loss is None:
@@ -176,13 +246,21 @@ def evaluate(run: Run, steps: int | None) -> dict[str, Any]:
     final = tf.compat.v1.train.FinalOpsHook(program.eval_values)
     creator = _SessionCreator(run, program.host_ops, prefers_loop=_may_skip_steps(run))
     pace = _Pace()
-    with tf.compat.v1.train.MonitoredSession(creator, (*run.hooks, final)) as monitored:
-        while not monitored.should_stop() and (steps is None or creator.session.steps_done < steps):
-            session = creator.session
-            session.num_steps = _evaluation_steps(run, steps, session.steps_done, pace)
-            start = time.monotonic()
-            monitored.run([marker, program.eval_update])
-            pace.measure(session.num_steps, time.monotonic() - start)
+
+    def run_steps() -> bool:
+        """Says whether evaluation went on: with a new session from the start, metrics too."""
+        session = creator.session
+        if monitored.should_stop() or session.steps_done == steps:
+            return False
+        session.num_steps = _evaluation_steps(run, steps, session.steps_done, pace)
+        start = time.monotonic()
+        monitored.run([marker, program.eval_update])
+        pace.measure(session.num_steps, time.monotonic() - start)
+        return True
+
+    with _MonitoredRun(run, creator, (*run.hooks, final)) as monitored:
+        while monitored.attempt(run_steps):
+            pass
     return final.final_ops_values
 
 
@@ -208,13 +286,21 @@ def predict(run: Run, predictions: Any) -> Iterator[Any]:
     flat = tf.nest.flatten(predictions)
     creator = _SessionCreator(run, program.host_ops)
     with trace.graph_scope(program.graph):
-        monitored = tf.compat.v1.train.MonitoredSession(creator, run.hooks)
-    with _Closing(monitored, program.graph):
+        monitored = _MonitoredRun(run, creator, run.hooks)
+
+    def start() -> tuple[Callable, list | None]:
         fetch = _fetcher(run, creator, monitored, [*flat, *mask])
-        while not monitored.should_stop():
-            *values, last = fetch()
+        return fetch, None if monitored.should_stop() else fetch()
+
+    with _Closing(monitored, program.graph):
+        # What has been yielded can't be taken back: only the first batch may be fetched again.
+        with trace.graph_scope(program.graph):
+            fetch, fetched = monitored.attempt(start)
+        while fetched is not None:
+            *values, last = fetched
             values = _without_padding(values, last) if mask else [*values, last]
             yield tf.nest.pack_sequence_as(predictions, values)
+            fetched = None if monitored.should_stop() else fetch()
 
 
 def _fetcher(

@@ -235,6 +235,10 @@ class PartialBatches:
         self._cut = cut
         self._queue = None
 
+    def start_over(self) -> None:
+        """Forgets what an iterator kept that is read no more; it may still be at it."""
+        self._queue = None
+
     def set_aside(self, *batch):
         """Says whether the batch is full; keeps it if not."""
         if self._queue is None:

@@ -267,8 +267,9 @@ class Estimator(SavedModelExports):
         program, pipeline = self._build(ModeKeys.PREDICT, input_fn, path)
         predictions = predicting.choose(program.predictions, predict_keys)
         with self._workspaces.lease(program, checkpoint.identity(path)) as space:
-            run = calls.Run(
-                space.compile(program),
+            run = self._run(
+                space,
+                program,
                 pipeline,
                 path,
                 _in_session(program, hooks),
@@ -285,13 +286,12 @@ class Estimator(SavedModelExports):
     ) -> dict[str, Any]:
         """Evaluates a checkpoint, or live variables, and writes the results."""
         with self._workspaces.lease(program, checkpoint.identity(path)) as space:
-            compiled = space.compile(program)
-            run = calls.Run(
-                compiled,
+            run = self._run(
+                space,
+                program,
                 pipeline,
                 path,
                 _in_session(program, hooks),
-                self._partial_step(compiled, pipeline, space),
                 live_variables=live,
                 may_use_older=may_use_older,
             )
@@ -308,14 +308,47 @@ class Estimator(SavedModelExports):
         wanted = [*hooks, *([stop] if stop else [])]
         all_hooks = training_hooks(program, self._config, self._log_period(), wanted, listeners)
         with self._workspaces.lease(program, checkpoint.identity(path)) as space:
-            compiled = space.compile(program)
-            run = calls.Run(
-                compiled, pipeline, path, all_hooks, model_dir=self.model_dir, may_use_older=True
+            run = self._run(
+                space,
+                program,
+                pipeline,
+                path,
+                all_hooks,
+                model_dir=self.model_dir,
+                may_use_older=True,
             )
             with trace.graph_scope(program.graph):
                 return calls.train(
                     run, stop, self._iterations(program.topology), self._host_every(program)
                 )
+
+    def _run(
+        self,
+        space: Workspace,
+        program: Program,
+        pipeline: InputPipeline,
+        path: str | None,
+        hooks: tuple,
+        **options: Any,
+    ) -> calls.Run:
+        """Says what a call runs, and how it goes on on another topology."""
+
+        def on_topology(topology: Topology) -> calls.Run:
+            return self._run(
+                Workspace(topology),
+                dataclasses.replace(program, topology=topology),
+                dataclasses.replace(pipeline, topology=topology),
+                path,
+                hooks,
+                **options,
+            )
+
+        compiled = space.compile(program)
+        is_evaluation = program.mode == ModeKeys.EVAL
+        partial = self._partial_step(compiled, pipeline, space) if is_evaluation else None
+        return calls.Run(
+            compiled, pipeline, path, hooks, partial, on_topology=on_topology, **options
+        )
 
     def _build(
         self, mode: str, input_fn: Callable, path: str | None

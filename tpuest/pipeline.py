@@ -113,7 +113,7 @@ class InputPipeline:
       flatten: gives the flat tensors of one element, in the order of `inputs()`.
       read: makes the eager datasets, one for each host, from a function that finds variables' handles.
       core_batches: how a batch is cut for the cores; `None` without cores.
-      partial_batches: gives the flat batches that were too small for the cores, once the iterator has ended.
+      partial: keeps the flat batches that are too small for the cores; `None` where any size will do.
       reads_variables: whether batches depend on the model's variables, such as its global step.
       sparse_kinds: feature's key to what it was before embeddings encoded it.
       stays_on_host: whether a TPU's hosts hand batches on themselves, as ids of embeddings are.
@@ -128,7 +128,7 @@ class InputPipeline:
     flatten: Callable
     read: Callable
     core_batches: CoreBatches | None
-    partial_batches: Callable
+    partial: PartialBatches | None
     reads_variables: bool
     sparse_kinds: Mapping[str, SparseKind] = dataclasses.field(default_factory=dict)
     stays_on_host: bool = False
@@ -158,6 +158,8 @@ class InputPipeline:
         Args:
           read_variable: gives the handle of a variable that `input_fn` reads, from its name and node.
         """
+        if self.partial is not None:
+            self.partial.start_over()
         if self.topology.num_replicas == 1:
             return iter(self._dataset_of_host(read_variable, 0))
         strategy = self.topology.strategy
@@ -169,6 +171,10 @@ class InputPipeline:
                     _FROM_HOST if self.stays_on_host else None,
                 )
             )
+
+    def partial_batches(self) -> list:
+        """Gives the flat batches that were too small for the cores, once the iterator has ended."""
+        return [] if self.partial is None else self.partial.take()
 
     def _dataset_of_host(self, read_variable: Callable, host_id: int) -> tf.data.Dataset:
         dataset = self.read(read_variable)[host_id]
@@ -382,7 +388,7 @@ def _host_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         flatten=reader.flatten if num_replicas == 1 else list,
         read=read,
         core_batches=None,
-        partial_batches=list,
+        partial=None,
         reads_variables=reader.reads_variables(),
     )
 
@@ -428,7 +434,7 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         flatten=list,
         read=read,
         core_batches=cut,
-        partial_batches=partial.take,
+        partial=partial,
         reads_variables=any(reader.reads_variables() for reader in readers),
         stays_on_host=call.topology.is_tpu and call.embeddings is not None,
     )

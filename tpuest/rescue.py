@@ -42,7 +42,7 @@ def progress_saved(hooks: Sequence[Any], session: Callable[[], Any]) -> Iterator
 
 
 def _save(saver: Any, session: Any, error: BaseException) -> None:
-    if not session.holds_whole_steps or not session.works_alone:
+    if not session.holds_whole_steps:
         return
     step = None
     try:

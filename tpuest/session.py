@@ -67,7 +67,8 @@ class ReplicaSession(_tf.SessionInterface):
         self.steps_done = 0
         self.holds_whole_steps = True
         self._compiled = compiled
-        self._workers = compiled.program.topology.workers
+        self._topology = compiled.program.topology
+        self._workers = self._topology.workers
         self._pipeline = pipeline
         self._host_every = host_every
         self._iterator = None
@@ -90,12 +91,7 @@ class ReplicaSession(_tf.SessionInterface):
 
     @property
     def on_cores(self) -> bool:
-        return self._compiled.program.topology.on_cores
-
-    @property
-    def works_alone(self) -> bool:
-        """Whether no other worker trains the same model: what it saves then needs nobody else."""
-        return self._workers is None
+        return self._topology.on_cores
 
     @property
     def sess_str(self) -> str:
@@ -112,6 +108,7 @@ class ReplicaSession(_tf.SessionInterface):
     def global_step(self) -> int:
         """Reads the global step; once for all who ask between two runs."""
         if self._global_step is None:
+            self._topology.check_connected()
             with _tf.eager_mode():
                 self._global_step = int(self._compiled.variables.value(GLOBAL_STEP))
         return self._global_step
@@ -143,6 +140,7 @@ class ReplicaSession(_tf.SessionInterface):
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
         """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
+        self._topology.check_connected()
         handler = self._fetch_handler(fetches)
         tensors = [self._readable(tensor) for tensor in handler.fetches()]
         targets = [*tensors, *handler.targets()]
@@ -171,6 +169,7 @@ class ReplicaSession(_tf.SessionInterface):
 
     def _fetch(self, step, *arguments):
         self._global_step = None
+        self._topology.check_connected()
         with _tf.eager_mode(), _Explained(self.graph):
             values = step(*arguments)
             if values is None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tpuest import chips, errors, model_parallelism, tpu_system
+from tpuest import _tf, chips, errors, model_parallelism, tpu_system
 from tpuest.config import InputPipelineConfig
 from tpuest.spec import ModeKeys
 from tpuest.tpu_system import TPUSystem
@@ -47,6 +48,8 @@ class Topology:
       system: what is known of the cores; `None` without them.
       is_mirrored: whether replicas are a `tf.distribute` strategy's: optimizers sum gradients over them by themselves.
       workers: the processes that train together, each with `num_replicas`; `None` where it is only this one.
+      find_again: gives the same with a new connection, after a worker was lost; `None` where nothing is connected to.
+      generation: of the connection.
     """
 
     strategy: tf.distribute.Strategy | None
@@ -60,6 +63,8 @@ class Topology:
     system: TPUSystem | None = dataclasses.field(default=None, compare=False)
     is_mirrored: bool = False
     workers: Workers | None = None
+    find_again: Callable[[], Topology] | None = dataclasses.field(default=None, compare=False)
+    generation: int = dataclasses.field(default_factory=tpu_system.generation, compare=False)
 
     @property
     def num_replicas_in_sync(self) -> int:
@@ -113,6 +118,34 @@ class Topology:
                 cores.coordinates(invocation_index, 0)
             )
         return invocation_index * self.num_hosts // num_calls
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether what was put on the devices can still be there."""
+        return self.find_again is None or self.generation == tpu_system.generation()
+
+    def check_connected(self) -> None:
+        """Refuses to go on with what is lost.
+
+        Raises:
+          tf.errors.AbortedError: the process has connected anew since.
+        """
+        if not self.is_connected:
+            raise tf.errors.AbortedError(
+                None, None, "A worker was lost, and the TPU has been initialised anew meanwhile"
+            )
+
+    def reconnected(self) -> Topology:
+        """Gives where to go on after a worker was lost: here, unless a connection has to be made anew.
+
+        Raises:
+          OpError: there is no connection.
+        """
+        if self.find_again is None:
+            return self
+        if self.is_connected:
+            tpu_system.end_generation()
+        return self.find_again()
 
     def check_is_here(self) -> None:
         """Refuses to run on a fabricated system that there is only on paper.
@@ -236,7 +269,11 @@ def find_topology(config: Any, use_tpu: bool, mode: str = ModeKeys.TRAIN) -> Top
         return _simulated_topology(num_cores, config.tpu_config.num_cores_per_replica)
     tpu_config = config.tpu_config
     return _tpu_topology(
-        config.cluster, config.master, tpu_config.num_shards, tpu_config.num_cores_per_replica
+        tpu_system.generation(),
+        config.cluster,
+        config.master,
+        tpu_config.num_shards,
+        tpu_config.num_cores_per_replica,
     )
 
 
@@ -425,29 +462,45 @@ def _cpu_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 
 @functools.cache
 def _tpu_topology(
-    cluster: Any, master: str, num_shards: int | None, cores_per_replica: int | None
+    generation: int,
+    cluster: Any,
+    master: str,
+    num_shards: int | None,
+    cores_per_replica: int | None,
 ) -> Topology:
-    resolver, mesh = _connect(cluster, master)
-    if cores_per_replica is None:
-        return tpu_topology(tf.distribute.TPUStrategy(resolver), num_shards)
-    num_cores = int(mesh.num_tasks * mesh.num_tpus_per_task)
-    num_replicas = model_parallelism.count_replicas(num_cores, cores_per_replica)
-    assignment = model_parallelism.assign_devices(mesh, cores_per_replica, num_replicas)
-    strategy = tf.distribute.TPUStrategy(resolver, experimental_device_assignment=assignment)
-    return tpu_topology(strategy, num_shards, cores_per_replica, mesh)
+    """Connects to a TPU, and describes it to those who ask in the same generation."""
+
+    def find_again() -> Topology:
+        now = tpu_system.generation()
+        return _tpu_topology(now, cluster, master, num_shards, cores_per_replica)
+
+    # After tf.disable_v2_behavior(), and in the graph of a call that has lost a worker, connecting is refused else.
+    with _tf.eager_mode():
+        resolver, mesh = _connect(generation, cluster, master)
+        options = {}
+        if cores_per_replica is not None:
+            num_cores = int(mesh.num_tasks * mesh.num_tpus_per_task)
+            num_replicas = model_parallelism.count_replicas(num_cores, cores_per_replica)
+            options["experimental_device_assignment"] = model_parallelism.assign_devices(
+                mesh, cores_per_replica, num_replicas
+            )
+        strategy = tf.distribute.TPUStrategy(resolver, **options)
+    found = tpu_topology(strategy, num_shards, cores_per_replica, mesh)
+    return dataclasses.replace(found, find_again=find_again)
 
 
 @functools.cache
-def _connect(cluster: Any, master: str) -> tuple[Any, tf.tpu.experimental.Topology]:
-    """Connects to the TPU, once a process for each cluster or master; gives its resolver and mesh."""
+def _connect(
+    generation: int, cluster: Any, master: str
+) -> tuple[Any, tf.tpu.experimental.Topology]:
+    """Connects to the TPU, once a generation for each cluster or master; gives its resolver and mesh."""
     from tpuest.compat.cluster_resolver import TPUClusterResolver  # It asks for simulated cores.
 
     resolver = cluster or TPUClusterResolver(master or None)
     # The resolver of old programs is made before anyone knows whether a TPU is wanted.
     if getattr(resolver, "is_nothing", False):
         raise errors.no_tpu(resolver.looked_for, tf.config.list_physical_devices())
-    tf.config.experimental_connect_to_cluster(resolver)
-    return resolver, tf.tpu.experimental.initialize_tpu_system(resolver)
+    return resolver, tpu_system.connect(resolver)
 
 
 def tpu_topology(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import socket
+import time
 from typing import Any
 
 import numpy as np
@@ -108,6 +110,75 @@ def find_job(config: Any, mode: str) -> str | None:
         raise ValueError(
             f"{error} Please specify a tpu_job_name as part of your TPUConfig."
         ) from error
+
+
+class _Connection:
+    """The process's connection to its TPUs: TensorFlow initialises all that it knows of at once."""
+
+    generation = 0
+
+
+def generation() -> int:
+    """Counts how often this process has connected anew; what was on a TPU before is gone."""
+    return _Connection.generation
+
+
+def end_generation() -> None:
+    """Gives up everything that is on a TPU."""
+    _Connection.generation += 1
+
+
+def connect(resolver: Any) -> tf.tpu.experimental.Topology:
+    """Connects this process to a TPU and initialises it; gives its mesh.
+
+    Raises:
+      UnavailableError: a host that was there before doesn't come back.
+    """
+    hosts = resolver.cluster_spec()
+    if _Connection.generation:
+        wait_for_hosts(hosts)
+    tf.config.experimental_connect_to_cluster(as_connected(hosts) or resolver)
+    return tf.tpu.experimental.initialize_tpu_system(resolver)
+
+
+def as_connected(hosts: tf.train.ClusterSpec | None) -> tf.train.ClusterSpec | None:
+    """Adds this process to hosts that it has connected to before; gives `None` if it hasn't.
+
+    Told only of the hosts, TensorFlow (2.21) would tell them an address of this process at which nobody listens, and a
+    host that asks there for a batch is refused. Told of an address that is new to it, it listens there.
+    """
+    known = _tf.get_server_def()
+    if known is None or not hosts or known.job_name in hosts.jobs:
+        return None
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        own = f"localhost:{free.getsockname()[1]}"
+    return tf.train.ClusterSpec({**hosts.as_dict(), known.job_name: [own]})
+
+
+def wait_for_hosts(cluster: tf.train.ClusterSpec | None, seconds: float = 60.0) -> None:
+    """Waits for all hosts of a cluster: TensorFlow, connecting to one that isn't there, waits for it without end.
+
+    Raises:
+      UnavailableError: a host can't be reached within that time.
+    """
+    deadline = time.monotonic() + seconds
+    for address in (a for tasks in cluster.as_dict().values() for a in tasks) if cluster else ():
+        while not _is_reachable(address):
+            if time.monotonic() > deadline:
+                raise tf.errors.UnavailableError(
+                    None, None, f"No connection to {address} within {seconds:g} seconds"
+                )
+            time.sleep(1)
+
+
+def _is_reachable(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
+            return True
+    except OSError:
+        return False
 
 
 def _cluster_def(config: Any) -> Any:

@@ -70,6 +70,12 @@ class Workspaces:
                 self._programs = {k: p for k, p in self._programs.items() if p is not program}
             space.keep_only(self._programs.values())
             self._idle = [*self._idle[-_MOST_IDLE + 1 :], space]
+            self._forget_what_is_lost()
+
+    def _forget_what_is_lost(self) -> None:
+        """Drops what was on a TPU that has been initialised anew since."""
+        self._idle = [s for s in self._idle if s.variables.topology.is_connected]
+        self._programs = {k: p for k, p in self._programs.items() if p.topology.is_connected}
 
     def program(self, key: Any, build: Callable[[], Program]) -> Program:
         """Gives the program known by `key`, or builds it; `None` is never known."""

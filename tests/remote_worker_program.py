@@ -1,0 +1,144 @@
+"""A worker that TensorFlow runs on, and a program that trains on it; `test_remote_workers` starts and kills them.
+
+    remote_worker_program.py worker PORT
+    remote_worker_program.py train PORT DIRECTORY
+
+The program prints one line of JSON for each moment to kill at, and for each result.
+"""
+
+import itertools
+import json
+import os
+import sys
+import time
+
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import models
+import tensorflow.compat.v1 as tf
+
+from tpuest import _tf, tpu_system
+from tpuest.topology import Topology
+
+PORT = sys.argv[2]
+CLUSTER = tf.train.ClusterSpec({"worker": [f"127.0.0.1:{PORT}"]})
+DEVICE = "/job:worker/replica:0/task:0/device:CPU:0"
+STEPS_OF_A_LOOP = 25
+SECONDS_OF_A_BATCH = 0.02
+FEW = 5
+SECONDS_TO_START = SECONDS_TO_COME_BACK = 60
+
+
+def work():
+    server = tf.distribute.Server(CLUSTER, job_name="worker", task_index=0, protocol="grpc")
+    say("ready")
+    server.join()
+
+
+def say(what, value=None):
+    print(json.dumps([what, value]), flush=True)
+
+
+class Worker:
+    """Stands for a TPU of one core: what is on it is gone with its process."""
+
+    def __init__(self, seconds_to_come_back):
+        self._seconds = seconds_to_come_back
+        self._found = None
+
+    def find(self):
+        if self._found is None or not self._found.is_connected:
+            first = self._found is None
+            tpu_system.wait_for_hosts(CLUSTER, SECONDS_TO_START if first else self._seconds)
+            with _tf.eager_mode():
+                tf.config.experimental_connect_to_cluster(
+                    tpu_system.as_connected(CLUSTER) or CLUSTER
+                )
+            self._found = Topology(
+                strategy=tf.distribute.OneDeviceStrategy(DEVICE),
+                devices=(DEVICE,),
+                num_hosts=1,
+                num_cores=1,
+                num_replicas=1,
+                on_cores=True,
+                is_tpu=False,
+                find_again=self.find,
+            )
+        return self._found
+
+
+def make_estimator(directory, worker):
+    estimator = models.make_estimator(
+        directory,
+        models.ONE_CORE,
+        iterations_per_loop=STEPS_OF_A_LOOP,
+        save_checkpoints_steps=STEPS_OF_A_LOOP,
+    )
+    estimator._topology = lambda mode: worker.find()
+    return estimator
+
+
+def slowly(input_fn, announced=None):
+    """Gives the batches of an `input_fn`, none sooner than a worker can be killed in a loop of them.
+
+    Args:
+      input_fn: of the linear model.
+      announced: what to say when a few batches were read.
+    """
+    numbers = itertools.count()
+
+    def wait(x):
+        time.sleep(SECONDS_OF_A_BATCH)
+        if announced is not None and next(numbers) == FEW:
+            say(announced)
+        return x
+
+    def slow_input_fn(params):
+        def slow(features, labels):
+            x = tf.numpy_function(wait, [features["x"]], tf.float32)
+            x.set_shape(features["x"].shape)
+            return {"x": x}, labels
+
+        return input_fn(params).map(slow)
+
+    return slow_input_fn
+
+
+def epochs(count):
+    return lambda params: models.one_epoch_input_fn(params).repeat(count)
+
+
+class Saved(tf.train.CheckpointSaverListener):
+    def after_save(self, session, global_step_value):
+        say("saved", int(global_step_value))
+
+
+def train(directory):
+    estimator = make_estimator(directory, Worker(SECONDS_TO_COME_BACK))
+    input_fn = slowly(models.train_input_fn)
+    estimator.train(input_fn, max_steps=4 * STEPS_OF_A_LOOP, saving_listeners=[Saved()])
+    say("trained", estimator.get_variable_value("w").tolist())
+
+    metrics = estimator.evaluate(slowly(epochs(20), "evaluating"))
+    say("evaluated", float(metrics["error"]))
+    results = estimator.predict(slowly(epochs(200), "predicting"))
+    say("predicted", error_of(lambda: list(results)))
+    os.environ["TPUEST_RECOVERIES"] = "1"
+    lonely = make_estimator(directory, Worker(seconds_to_come_back=2))
+    listener = Saved()
+    say("left", error_of(lambda: lonely.train(input_fn, steps=100, saving_listeners=[listener])))
+
+
+def error_of(act):
+    try:
+        act()
+    except tf.errors.OpError as error:
+        return type(error).__name__
+    return None
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "worker":
+        work()
+    else:
+        train(sys.argv[3])
