@@ -24,7 +24,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 
 from tpuest import children, chips
-from tpuest.compat import colab, dialect, facade, on_import, python_names
+from tpuest.compat import colab, dialect, facade, keras_2_names, on_import, python_names
 from tpuest.compat.dialect import Dialect
 
 _IMPORTING_FILES = (facade.__file__, on_import.__file__)
@@ -154,6 +154,7 @@ def prepare(
         python_names.restore_python_names()
         python_names.restore_modules()
         on_import.after_import("numpy", python_names.restore_numpy_names)
+        on_import.after_import(keras_2_names.KERAS_3_BACKEND, keras_2_names.advise)
     on_import.after_import("tensorflow", lambda module: _start(module, written_for, on_start))
     facade.serve_tf1_imports(written_for, package)
 
