@@ -61,7 +61,12 @@ def deployment_arguments(deployment):
     return {"per_host_input_for_training": deployment}
 
 
-def ids_input_fn(params_seen=None, first_id=lambda params: 0, num_examples=2 * GLOBAL_BATCH_SIZE):
+def ids_input_fn(
+    params_seen=None,
+    first_id=lambda params: 0,
+    num_examples=2 * GLOBAL_BATCH_SIZE,
+    drop_remainder=True,
+):
     """Gives an `input_fn` of ids in order."""
 
     def input_fn(params):
@@ -69,7 +74,7 @@ def ids_input_fn(params_seen=None, first_id=lambda params: 0, num_examples=2 * G
             params_seen.append(params)
         ids = first_id(params) + np.arange(num_examples, dtype=np.int32)
         return tf.data.Dataset.from_tensor_slices(({"id": ids}, ids)).batch(
-            params["batch_size"], drop_remainder=True
+            params["batch_size"], drop_remainder
         )
 
     return input_fn

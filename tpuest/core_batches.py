@@ -6,7 +6,8 @@ Takes the specs of a batch and its dataset; gives the graph's placeholders for o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
@@ -190,14 +191,19 @@ class CoreBatches:
         *chunks, last = [list(parts) for parts in zip(*cut)]
         return chunks, last, rest
 
-    def stream(self, dataset: tf.data.Dataset, partial: PartialBatches) -> tf.data.Dataset:
-        """Turns batches of `input_fn` into a stream of core batches, in the order of the cores."""
+    def stream(self, dataset: tf.data.Dataset, set_aside: Callable) -> tf.data.Dataset:
+        """Turns batches of `input_fn` into a stream of core batches, in the order of the cores.
+
+        Args:
+          dataset: of flat batches.
+          set_aside: from `PartialBatches`.
+        """
         if self.may_end_early:
             dataset = dataset.rebatch(self.batch_size)
         if self.with_mask:
             dataset = dataset.map(self._pad)
         elif self.may_end_early:
-            dataset = dataset.filter(partial.set_aside).map(self._assert_full)
+            dataset = dataset.filter(set_aside).map(self._assert_full)
         if self.is_broadcast:
             return dataset.flat_map(
                 lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(self.num_parts)
@@ -233,31 +239,40 @@ class PartialBatches:
 
     def __init__(self, cut: CoreBatches):
         self._cut = cut
-        self._queue = None
+        self._queues: list[tf.queue.FIFOQueue] = []
 
     def start_over(self) -> None:
         """Forgets what an iterator kept that is read no more; it may still be at it."""
-        self._queue = None
+        self._queues = []
 
-    def set_aside(self, *batch):
-        """Says whether the batch is full; keeps it if not."""
-        if self._queue is None:
-            with tf.init_scope():
-                self._queue = tf.queue.FIFOQueue(_MOST_PARTIAL_BATCHES, [t.dtype for t in batch])
-        is_full = tf.equal(tf.shape(batch[0])[self._cut.axes[0]], self._cut.batch_size)
+    def set_aside(self, is_read_elsewhere: bool = False) -> Callable:
+        """Makes what says of one stream's batches whether they are full, and keeps those that aren't.
 
-        def keep():
-            with tf.control_dependencies([self._queue.enqueue(batch)]):
-                return tf.constant(False)
-
-        return tf.cond(is_full, lambda: tf.constant(True), keep)
+        Args:
+          is_read_elsewhere: whether another host reads the same stream and keeps them.
+        """
+        return functools.partial(self._is_full, [], is_read_elsewhere)
 
     def take(self) -> list:
         """Gives the batches kept so far."""
-        if self._queue is None:
-            return []
-        taken = [self._queue.dequeue() for _ in range(int(self._queue.size()))]
+        taken = [queue.dequeue() for queue in self._queues for _ in range(int(queue.size()))]
         return [batch if isinstance(batch, list) else [batch] for batch in taken]
+
+    def _is_full(self, own, is_read_elsewhere, *batch):
+        is_full = tf.equal(tf.shape(batch[0])[self._cut.axes[0]], self._cut.batch_size)
+        if is_read_elsewhere:
+            return is_full
+        if not own:
+            # On the host that reads: a stream reaches no other's queue.
+            with tf.init_scope():
+                own.append(tf.queue.FIFOQueue(_MOST_PARTIAL_BATCHES, [t.dtype for t in batch]))
+            self._queues += own
+
+        def keep():
+            with tf.control_dependencies([own[0].enqueue(batch)]):
+                return tf.constant(False)
+
+        return tf.cond(is_full, lambda: tf.constant(True), keep)
 
 
 def check_static_shapes(batch: Any) -> None:

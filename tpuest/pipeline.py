@@ -111,7 +111,7 @@ class InputPipeline:
       is_reusable: whether batches may feed the model of another call: tensors of a graph are only that graph's.
       topology: where the batches go.
       flatten: gives the flat tensors of one element, in the order of `inputs()`.
-      read: makes the eager datasets, one for each host, from a function that finds variables' handles.
+      read: makes the eager dataset of a host, from a function that finds variables' handles and the host's number.
       core_batches: how a batch is cut for the cores; `None` without cores.
       partial: keeps the flat batches that are too small for the cores; `None` where any size will do.
       reads_variables: whether batches depend on the model's variables, such as its global step.
@@ -177,7 +177,7 @@ class InputPipeline:
         return [] if self.partial is None else self.partial.take()
 
     def _dataset_of_host(self, read_variable: Callable, host_id: int) -> tf.data.Dataset:
-        dataset = self.read(read_variable)[host_id]
+        dataset = self.read(read_variable, host_id)
         return dataset if self.topology.is_tpu else _tf.without_autotuning(dataset)
 
 
@@ -373,10 +373,10 @@ def _host_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
     (reader,) = readers
     num_replicas = call.topology.num_replicas
 
-    def read(read_variable):
+    def read(read_variable, host_id):
         if num_replicas == 1:
-            return [reader.dataset(read_variable)]
-        return [_whole_steps(reader.flat_dataset(read_variable), num_replicas)]
+            return reader.dataset(read_variable)
+        return _whole_steps(reader.flat_dataset(read_variable), num_replicas)
 
     return InputPipeline(
         features=features,
@@ -419,9 +419,14 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
     cut = cut.with_partitions(call.config.tpu_config, call.topology)
     partial = PartialBatches(cut)
 
-    def read(read_variable):
-        streams = [cut.stream(reader.flat_dataset(read_variable), partial) for reader in readers]
-        return _streams_of_hosts(streams, call.topology)
+    def read(read_variable, host_id):
+        # Where several hosts read the one stream, the first keeps what is left for all.
+        is_read_elsewhere = host_id > 0 and len(readers) == 1
+        streams = [
+            cut.stream(reader.flat_dataset(read_variable), partial.set_aside(is_read_elsewhere))
+            for reader in readers
+        ]
+        return _streams_of_hosts(streams, call.topology)[host_id]
 
     features, labels, mask = cut.placeholders()
     return InputPipeline(

@@ -43,21 +43,27 @@ def estimator_of(deployment):
     )
 
 
-def ids_of_hosts(mode, deployment, first_id=lambda params: 0):
-    """Gives, for each host, the ids that its cores get in two steps."""
+def read_by_hosts(mode, deployment, first_id, num_examples):
+    """Gives, for each host, the ids that its cores get, and the batches set aside."""
     contexts = [tf.distribute.InputContext(NUM_HOSTS, i, NUM_CORES) for i in range(NUM_HOSTS)]
     # What the strategy does on each host: there is none here to do it on.
-    make_on_hosts = lambda make: [make(context) for context in contexts]
-    input_fn = ids_input_fn(first_id=first_id, num_examples=2 * BATCH_SIZE)
+    make_on_hosts = lambda make, options: [make(context) for context in contexts]
+    input_fn = ids_input_fn(
+        first_id=first_id, num_examples=num_examples, drop_remainder=mode == ModeKeys.TRAIN
+    )
     with _tf.eager_mode():
         program, pipeline = estimator_of(deployment)._build(mode, input_fn, None)
         strategy = program.topology.strategy
         with mock.patch.object(strategy, "distribute_datasets_from_function", make_on_hosts):
             datasets = list(pipeline.make_iterator(None))
-        return [
-            [int(i) for batch in data.take(2 * CORES_OF_A_HOST) for i in batch[0]]
-            for data in datasets
-        ]
+        ids = [[int(i) for batch in data for i in batch[0]] for data in datasets]
+        return ids, [list(batch[0].numpy()) for batch in pipeline.partial_batches()]
+
+
+def ids_of_hosts(mode, deployment, first_id=lambda params: 0):
+    """Gives, for each host, the ids that its cores get in two steps."""
+    ids, _ = read_by_hosts(mode, deployment, first_id, 2 * BATCH_SIZE)
+    return [ids_of_host[: 2 * EXAMPLES_OF_A_HOST] for ids_of_host in ids]
 
 
 @pytest.mark.parametrize("mode", CALLS, ids=CALLS.values())
@@ -95,3 +101,16 @@ def test_evaluation_and_prediction_on_several_hosts_trace(mode, deployment):
     for one in traced.values():
         (metadata,) = [op for op in one.inside if op.type == "TPUReplicateMetadata"]
         assert metadata.get_attr("num_replicas") == NUM_CORES
+
+
+def test_each_host_sets_aside_what_is_left_of_its_own_input():
+    num_examples = EXAMPLES_OF_A_HOST + 3
+    ids, aside = read_by_hosts(EVAL, HOST_V2, first_id_of_call, num_examples)
+    assert [len(ids_of_host) for ids_of_host in ids] == [EXAMPLES_OF_A_HOST] * 2
+    left = list(range(EXAMPLES_OF_A_HOST, num_examples))
+    assert aside == [left, [100 + i for i in left]]
+
+
+def test_what_is_left_of_one_input_for_all_hosts_is_set_aside_once():
+    _, aside = read_by_hosts(EVAL, SLICED, lambda params: 0, BATCH_SIZE + 3)
+    assert aside == [list(range(BATCH_SIZE, BATCH_SIZE + 3))]
