@@ -65,8 +65,8 @@ def _dense(tf, inputs, units, name):
     return tf.matmul(inputs, kernel) + bias
 
 
-def make_model_fn(tf, spec_class, workload):
-    """Makes the estimators' `model_fn`."""
+def make_model_fn(tf, spec_class, workload, sums_over_cores=False):
+    """Makes the estimators' `model_fn`; for cores with an optimizer that sums their gradients."""
 
     def model_fn(features, labels, mode, params):
         logits = logits_of(tf, workload, features)
@@ -81,7 +81,10 @@ def make_model_fn(tf, spec_class, workload):
 
             return spec_class(mode, loss=loss, eval_metrics=(metric_fn, [labels, logits]))
         step = tf.train.get_global_step()
-        train_op = tf.train.AdamOptimizer(1e-3).minimize(loss, global_step=step)
+        optimizer = tf.train.AdamOptimizer(1e-3)
+        if sums_over_cores:
+            optimizer = tf.tpu.CrossShardOptimizer(optimizer)
+        train_op = optimizer.minimize(loss, global_step=step)
         return spec_class(mode, loss=loss, train_op=train_op)
 
     return model_fn
