@@ -213,6 +213,34 @@ def save_checkpoint(saver_hook, session, global_step):
     return saver_hook._save(session, global_step)
 
 
+class CheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
+    """TensorFlow's, for which a checkpoint that is there already needs not be written again."""
+
+    def is_saved(self, session, step):
+        """Says whether the checkpoint of this step is there."""
+        return False
+
+    def _save(self, session, step):
+        if not self.is_saved(session, step):
+            return super()._save(session, step)
+        for listener in self._listeners:
+            listener.before_save(session, step)
+        # All of them hear of it, whatever one answers.
+        answers = [listener.after_save(session, step) for listener in self._listeners]
+        return any(answers)
+
+
+def forget_summary_writers(directory):
+    """Drops the writers of event files in a directory and below, whose threads have ended by an error."""
+    cache = tf.compat.v1.summary.FileWriterCache
+    with cache._lock:
+        inside = [
+            key for key in cache._cache if key == directory or key.startswith(directory + "/")
+        ]
+        for key in inside:
+            del cache._cache[key]
+
+
 def checkpoint_is_due(saver_hook, global_step):
     """Says whether a CheckpointSaverHook's steps or seconds are over; they are counted in it."""
     return saver_hook._timer.should_trigger_for_step(global_step)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numbers
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -53,9 +54,12 @@ def warm_start_settings(warm_start_from: Any) -> WarmStartSettings | None:
     """Reads `warm_start_from`.
 
     Raises:
-      ValueError: it is neither a path nor settings.
+      ValueError: it is neither a path nor settings, or `vars_to_warm_start` is no regular expression.
     """
-    if warm_start_from is None or isinstance(warm_start_from, WarmStartSettings):
+    if warm_start_from is None:
+        return None
+    if isinstance(warm_start_from, WarmStartSettings):
+        _check_pattern(warm_start_from.vars_to_warm_start)
         return warm_start_from
     if not isinstance(warm_start_from, (str, os.PathLike)):
         raise ValueError(
@@ -66,6 +70,17 @@ def warm_start_settings(warm_start_from: Any) -> WarmStartSettings | None:
     saved_model = os.path.join(path, "variables", "variables")
     is_saved_model = tf.io.gfile.exists(os.path.join(path, "saved_model.pb"))
     return WarmStartSettings(ckpt_to_initialize_from=saved_model if is_saved_model else path)
+
+
+def _check_pattern(vars_to_warm_start: Any) -> None:
+    if not isinstance(vars_to_warm_start, str):
+        return
+    try:
+        re.compile(vars_to_warm_start)
+    except re.error as error:
+        raise ValueError(
+            f"vars_to_warm_start must be a regular expression of variable names, got {vars_to_warm_start!r}: {error}."
+        ) from error
 
 
 def check_role(config: Any) -> None:
@@ -95,6 +110,8 @@ def check_count(name: str, value: int | None, meaning: str) -> None:
 
 
 def checked_hooks(hooks: Sequence | None) -> list:
+    if isinstance(hooks, tf.compat.v1.train.SessionRunHook):
+        raise TypeError(f"Hooks must be a list, given: {hooks}. Write hooks=[hook].")
     hooks = list(hooks or [])
     for hook in hooks:
         if not isinstance(hook, tf.compat.v1.train.SessionRunHook):

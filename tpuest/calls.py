@@ -261,6 +261,10 @@ def evaluate(run: Run, steps: int | None) -> dict[str, Any]:
     with _MonitoredRun(run, creator, (*run.hooks, final)) as monitored:
         while monitored.attempt(run_steps):
             pass
+    if not creator.session.steps_done:
+        tf.compat.v1.logging.warn(
+            "Evaluation made no steps: its results mean nothing. Perhaps input is empty or misspecified."
+        )
     return final.final_ops_values
 
 

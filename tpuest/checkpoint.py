@@ -64,7 +64,10 @@ def initialize(
     if checkpoint_path is None:
         _run_initializers(session, scaffold)
     elif not program.restores_plainly or variables.checkpoint != identity(checkpoint_path):
+        variables.checkpoint = None
         checkpoint_path = _restore(session, scaffold.saver, [*older_checkpoints, checkpoint_path])
+        if program.restores_plainly:
+            _check_shapes(program.graph, checkpoint_path)
     if live_variables is not None:
         variables.copy_from(live_variables)
     session.run(scaffold.local_init_op)
@@ -78,12 +81,43 @@ def _restore(session: Any, saver: tf.compat.v1.train.Saver, paths: list[str]) ->
     *older, path = paths
     try:
         saver.restore(session, path)
-    except _DAMAGED as error:
-        if not older:
+    except (*_DAMAGED, tf.errors.NotFoundError) as error:
+        if not older or (isinstance(error, tf.errors.NotFoundError) and _is_whole(path)):
             raise
         _warn_of_damage(path, error)
         return _restore(session, saver, older)
     return path
+
+
+def _check_shapes(graph: tf.Graph, path: str) -> None:
+    """Refuses values of other shapes than the model's, which a resource variable takes without a word.
+
+    Raises:
+      InvalidArgumentError: a variable has another shape in the checkpoint.
+    """
+    saved = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    variables = graph.get_collection(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)
+    different = [
+        f"{variable.op.name}: {variable.shape} in the model, {tf.TensorShape(saved[variable.op.name])} saved"
+        for variable in variables
+        if not variable.shape.is_compatible_with(saved.get(variable.op.name, variable.shape))
+    ]
+    if different:
+        raise tf.errors.InvalidArgumentError(
+            None,
+            None,
+            "Restoring from checkpoint failed. Assign requires shapes of both tensors to match. "
+            f"{'; '.join(different)} in {path}. Build the model that was trained there, or give this one a "
+            "model_dir of its own.",
+        )
+
+
+def _is_whole(path: str) -> bool:
+    """Says whether all files of a checkpoint are there."""
+    shards = tf.io.gfile.glob(path + ".data-*-of-*")
+    return tf.io.gfile.exists(path + ".index") and any(
+        len(shards) == int(shard.rpartition("-of-")[2]) for shard in shards
+    )
 
 
 def _warn_of_damage(path: str, error: Exception) -> None:
@@ -135,8 +169,34 @@ def _check_ready(session, scaffold):
 
 
 def latest_checkpoint(model_dir: str) -> str | None:
-    """Finds the newest checkpoint of a directory."""
-    return tf.train.latest_checkpoint(model_dir)
+    """Finds the newest checkpoint of a directory.
+
+    Differs from TPUEstimator: if the one that the directory's list calls the newest is missing, or the list can't be
+    read, the newest that is there is taken, with a warning. The original began from nothing then.
+    """
+    newest = tf.train.latest_checkpoint(model_dir)
+    if newest is not None or not tf.io.gfile.exists(os.path.join(model_dir, "checkpoint")):
+        return newest
+    there = [path for path in _listed_or_found(model_dir) if _is_whole(path)]
+    if not there:
+        return None
+    tf.compat.v1.logging.warning(
+        "The newest checkpoint of %s is missing, or its file 'checkpoint' is damaged: taking %s.",
+        model_dir,
+        there[-1],
+    )
+    return there[-1]
+
+
+def _listed_or_found(model_dir: str) -> list[str]:
+    """Lists paths of checkpoints, the newest last: by the directory's own list, or by the steps in their names."""
+    state = tf.train.get_checkpoint_state(model_dir)
+    if state is not None:
+        return list(state.all_model_checkpoint_paths)
+    found = tf.io.gfile.glob(os.path.join(model_dir, "model.ckpt-*.index"))
+    paths = [path.removesuffix(".index") for path in found]
+    steps = {path: path.rpartition("-")[2] for path in paths}
+    return sorted((p for p in paths if steps[p].isdigit()), key=lambda path: int(steps[path]))
 
 
 def recover_history(saver: tf.compat.v1.train.Saver, model_dir: str) -> None:

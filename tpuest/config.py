@@ -214,6 +214,7 @@ class RunConfig(run_config.RunConfig):
           **kwargs: arguments of `tpuest.run_config.RunConfig`.
 
         Raises:
+          TypeError: `tpu_config` is something else.
           ValueError: both `master` and `cluster` are set, or both `cluster` and
             `session_config.cluster_def`, or an argument breaks a rule.
         """
@@ -222,6 +223,10 @@ class RunConfig(run_config.RunConfig):
             raise ValueError(
                 f"Both master and cluster are set. Got master={master!r} and cluster={cluster}; "
                 "pass `cluster` only."
+            )
+        if tpu_config is not None and not hasattr(tpu_config, "iterations_per_loop"):
+            raise TypeError(
+                f"tpu_config must be a TPUConfig, got {tpu_config!r}. Pass TPUConfig(iterations_per_loop=...)."
             )
         self._tpu_config = tpu_config or TPUConfig()
         self._cluster = cluster
@@ -316,10 +321,13 @@ def _verify_input_partition_dims(
     per_host_input_for_training: bool | int,
     num_cores_per_replica: int | None,
 ) -> None:
-    if len(input_partition_dims) not in (1, 2):
+    if not isinstance(input_partition_dims, (list, tuple)) or len(input_partition_dims) not in (
+        1,
+        2,
+    ):
         raise ValueError(
             "input_partition_dims must be a list/tuple with one or two elements, "
-            f"got {len(input_partition_dims)}."
+            f"got {input_partition_dims!r}."
         )
     if per_host_input_for_training != InputPipelineConfig.PER_HOST_V2:
         raise ValueError(

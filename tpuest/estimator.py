@@ -18,7 +18,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import arguments, calls, checkpoint, predicting, reports, run_config, signatures
+from tpuest import (
+    arguments,
+    calls,
+    checkpoint,
+    predicting,
+    reports,
+    run_config,
+    signatures,
+    storage,
+)
 from tpuest import hooks as own_hooks
 from tpuest.compat import copies, trace
 from tpuest.config import TPUConfig
@@ -181,7 +190,10 @@ class Estimator(SavedModelExports):
             arguments.checked_hooks(hooks),
             arguments.checked_listeners(saving_listeners),
         )
-        loss = self._train(input_fn, hooks, steps, max_steps, listeners)
+        storage.check_is_writable(self.model_dir)
+        advice = "Training then goes on from the last complete checkpoint."
+        with storage.explained(self.model_dir, advice):
+            loss = self._train(input_fn, hooks, steps, max_steps, listeners)
         tf.compat.v1.logging.info("Loss for final step: %s.", loss)
         return self
 
@@ -297,7 +309,8 @@ class Estimator(SavedModelExports):
             )
             with trace.graph_scope(program.graph):
                 results = calls.evaluate(run, steps)
-        reports.write_evaluation(self.eval_dir(name), results, path)
+        with storage.optional(self.eval_dir(name), "The results of the evaluation"):
+            reports.write_evaluation(self.eval_dir(name), results, path)
         return results
 
     def _train(self, input_fn, hooks, steps, max_steps, listeners) -> Any:

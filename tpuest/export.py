@@ -26,7 +26,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import metrics
+from tpuest import metrics, storage
 from tpuest.export_output import (
     DEFAULT_SERVING_KEY,
     EvalOutput,
@@ -87,14 +87,15 @@ def new_version(export_dir_base: str | bytes | os.PathLike) -> Iterator[Version]
     Raises:
       RuntimeError: every second that was tried is taken.
     """
-    version = _claim(tf.compat.as_bytes(os.fspath(export_dir_base)))
-    try:
-        yield version
-        tf.io.gfile.rename(version.directory, version.path)
-    except BaseException:
-        with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.rmtree(version.directory)
-        raise
+    with storage.explained(os.fsdecode(export_dir_base), "Then export again."):
+        version = _claim(tf.compat.as_bytes(os.fspath(export_dir_base)))
+        try:
+            yield version
+            tf.io.gfile.rename(version.directory, version.path)
+        except BaseException:
+            with contextlib.suppress(tf.errors.OpError):
+                tf.io.gfile.rmtree(version.directory)
+            raise
 
 
 def _claim(base: bytes) -> Version:

@@ -192,6 +192,10 @@ class SavedModelExports:
         )
         with self._new_graph():
             receiver = input_receiver_fn_map[mode]()
+            if not hasattr(receiver, "features"):
+                raise TypeError(
+                    f"The input_receiver_fn must return a ServingInputReceiver or its like, given: {receiver}"
+                )
             labels = getattr(receiver, "labels", None)
             with trace.model_fn_scope(None):
                 spec = self._call_model_fn(receiver.features, labels, mode, self.config)

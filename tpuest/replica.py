@@ -224,6 +224,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         spec, lookups = call.call(pipeline)
         if not isinstance(spec, (EstimatorSpec, TPUEstimatorSpec)):
             raise ValueError("model_fn should return an EstimatorSpec.")
+        _check_spec_for_mode(spec, call.mode)
         if call.topology.on_cores:
             _check_spec_for_cores(spec, call.mode)
         train_op, hardware_step = _with_embeddings(spec, lookups, call.topology, source)
@@ -337,6 +338,8 @@ def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
     if is_tpu_spec and spec.scaffold_fn:
         with host.apart("scaffold_fn"):
             scaffold = spec.scaffold_fn()
+        if scaffold is not None and not isinstance(scaffold, tf.compat.v1.train.Scaffold):
+            raise TypeError(f"scaffold_fn must return a tf.train.Scaffold. Given: {scaffold}")
     is_prediction = spec.mode == ModeKeys.PREDICT
     loss = host.gather(spec.loss)
     if host.topology.is_mirrored and spec.mode == ModeKeys.TRAIN:
@@ -382,6 +385,21 @@ def _hooks_of(spec: Any, mode: str) -> tuple:
         ModeKeys.PREDICT: "prediction_hooks",
     }
     return tuple(getattr(spec, names[mode]) or ())
+
+
+def _check_spec_for_mode(spec: Any, mode: str) -> None:
+    """Refuses a spec without what the mode needs: made for another mode, it wasn't asked for it."""
+    needed = {
+        ModeKeys.TRAIN: {"loss": spec.loss, "train_op": spec.train_op},
+        ModeKeys.EVAL: {"loss": spec.loss},
+        ModeKeys.PREDICT: {"predictions": spec.predictions},
+    }[mode]
+    missing = [name for name, value in needed.items() if value is None]
+    if missing:
+        raise ValueError(
+            f"Missing {' and '.join(missing)}: model_fn was called with mode {mode!r} and returned a spec of mode "
+            f"{spec.mode!r}. Make the spec with the mode that model_fn is given."
+        )
 
 
 def _check_spec_for_cores(spec: Any, mode: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -206,9 +207,12 @@ def simulate_tpu(num_cores: int) -> None:
       num_cores: how many cores to simulate; 0 ends the simulation.
 
     Raises:
-      ValueError: `num_cores` is negative.
+      TypeError: `num_cores` isn't an integer.
+      ValueError: it is negative.
       RuntimeError: TensorFlow already started with fewer devices.
     """
+    if not isinstance(num_cores, numbers.Integral):
+        raise TypeError(f"num_cores must be int, got {num_cores!r}")
     if num_cores < 0:
         raise ValueError(f"num_cores must not be negative, got {num_cores}")
     if num_cores:
