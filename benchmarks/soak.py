@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import tpuest
-from benchmarks import workloads
+from benchmarks import plot, workloads
 
 _WARM_UP = 0.1
 _MOST_GROWTH = 0.01
@@ -72,7 +72,7 @@ def main():
         f"{len(samples)} rounds in {samples[-1].minutes:.1f} minutes; memory {median:.0f} MiB, "
         f"fitted growth {growth:+.1f} MiB ({growth / median:+.2%})"
     )
-    options.plot.write_text(_svg(samples, summary))
+    options.plot.write_text(_draw(samples, summary))
     print(summary)
     faults = _faults(measured, growth / median)
     sys.exit("\n".join(faults) if faults else 0)
@@ -141,65 +141,14 @@ def _faults(samples, relative_growth):
     return faults
 
 
-def _svg(samples, summary):
-    """Draws memory, handles and threads over the minutes, each from zero, one below the other."""
-    left, width, height, gap, top = 90, 780, 130, 50, 60
-    last = samples[-1].minutes
-    panels = [("memory, MiB", "memory"), ("file handles", "handles"), ("threads", "threads")]
-    total = top + len(panels) * (height + gap) + 20
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 {total}" '
-        'font-family="sans-serif" font-size="14" fill="#222">',
-        f'<rect width="900" height="{total}" fill="white"/>',
-        '<text x="20" y="24" font-size="16">train, evaluate, predict, export in turn, '
-        "2 simulated cores</text>",
-        f'<text x="20" y="44">{summary}</text>',
-    ]
-    for index, (title, name) in enumerate(panels):
-        values = [getattr(s, name) for s in samples]
-        most = _round_up(max(values))
-        base = top + index * (height + gap) + height
-
-        def x(minutes):
-            return left + width * minutes / last
-
-        def y(value, base=base, most=most):
-            return base - (height - 20) * value / most
-
-        warm = x(_WARM_UP * last)
-        parts.append(
-            f'<rect x="{left}" y="{y(most):.1f}" width="{warm - left:.1f}" '
-            f'height="{height - 20}" fill="#eee"/>'
-        )
-        for value in (0, most / 2, most):
-            parts.append(
-                f'<line x1="{left}" x2="{left + width}" y1="{y(value):.1f}" y2="{y(value):.1f}" '
-                'stroke="#ccc"/>'
-                f'<text x="{left - 8}" y="{y(value) + 5:.1f}" text-anchor="end">{value:g}</text>'
-            )
-        points = " ".join(
-            f"{x(s.minutes):.1f},{y(v):.1f}" for s, v in zip(samples, values, strict=True)
-        )
-        parts.append(f'<text x="{left}" y="{y(most) - 6:.1f}">{title}</text>')
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="#0b62a4" stroke-width="1.5"/>'
-        )
-        for minutes in np.linspace(0, last, 7):
-            parts.append(
-                f'<text x="{x(minutes):.1f}" y="{base + 18}" text-anchor="middle">'
-                f"{minutes:.3g}</text>"
-            )
-    parts.append(
-        f'<text x="{left + width}" y="{total - 6}" text-anchor="end">minutes (grey: warming up)'
-        "</text></svg>"
+def _draw(samples, summary):
+    titles = {"memory": "memory, MiB", "handles": "file handles", "threads": "threads"}
+    return plot.draw(
+        ["train, evaluate, predict, export in turn, 2 simulated cores", summary],
+        [s.minutes for s in samples],
+        {title: [getattr(s, name) for s in samples] for name, title in titles.items()},
+        _WARM_UP * samples[-1].minutes,
     )
-    return "\n".join(parts) + "\n"
-
-
-def _round_up(value):
-    """Gives the next number with one or two leading digits, for the axis."""
-    unit = 10 ** max(0, len(str(int(value))) - 2)
-    return (int(value / unit / 2) + 1) * unit * 2
 
 
 if __name__ == "__main__":

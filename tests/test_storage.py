@@ -65,12 +65,17 @@ class FillsAt(tf.train.SessionRunHook):
 
 # From nothing to all but enough, a few pages at a time: each stage of a save meets the full disk once.
 @pytest.mark.parametrize("pages_left", range(6))
+@pytest.mark.parametrize("save_summary_steps", [0, 1])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_full_disk_ends_training_with_one_error_and_loses_no_checkpoint(disk, pages_left):
+def test_a_full_disk_ends_training_with_one_error_and_loses_no_checkpoint(
+    disk, pages_left, save_summary_steps
+):
     model_dir = disk / "model"
     hook = FillsAt(5, disk, pages_left * 4096)
     with pytest.raises(tf.errors.ResourceExhaustedError) as raised:
-        make_estimator(model_dir).train(models.train_input_fn, max_steps=20, hooks=[hook])
+        make_estimator(model_dir, save_summary_steps=save_summary_steps).train(
+            models.train_input_fn, max_steps=20, hooks=[hook]
+        )
     for words in (str(model_dir), "No space left on device", "Make room there", "goes on from"):
         assert words in str(raised.value)
     assert unfinished_in(model_dir) == []
@@ -81,6 +86,20 @@ def test_a_full_disk_ends_training_with_one_error_and_loses_no_checkpoint(disk, 
     (disk / "filler").unlink()
     make_estimator(model_dir).train(models.train_input_fn, max_steps=8)
     assert_holds(model_dir, 8, (step, 8 - step))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_disk_that_is_full_when_training_begins_keeps_the_checkpoint_it_begins_from(disk):
+    model_dir = disk / "model"
+    fill(disk, 0)
+    for _ in range(2):
+        with pytest.raises(tf.errors.ResourceExhaustedError, match="Make room there"):
+            make_estimator(model_dir).train(models.train_input_fn, max_steps=4)
+        assert unfinished_in(model_dir) == []
+        assert_holds(model_dir, 2, (2, 0))
+    (disk / "filler").unlink()
+    make_estimator(model_dir).train(models.train_input_fn, max_steps=4)
+    assert_holds(model_dir, 4)
 
 
 def assert_holds(model_dir, num_steps, parts=None):

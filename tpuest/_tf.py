@@ -213,23 +213,6 @@ def save_checkpoint(saver_hook, session, global_step):
     return saver_hook._save(session, global_step)
 
 
-class CheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
-    """TensorFlow's, for which a checkpoint that is there already needs not be written again."""
-
-    def is_saved(self, session, step):
-        """Says whether the checkpoint of this step is there."""
-        return False
-
-    def _save(self, session, step):
-        if not self.is_saved(session, step):
-            return super()._save(session, step)
-        for listener in self._listeners:
-            listener.before_save(session, step)
-        # All of them hear of it, whatever one answers.
-        answers = [listener.after_save(session, step) for listener in self._listeners]
-        return any(answers)
-
-
 def forget_summary_writers(directory):
     """Drops the writers of event files in a directory and below, whose threads have ended by an error."""
     cache = tf.compat.v1.summary.FileWriterCache

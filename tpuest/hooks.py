@@ -238,13 +238,12 @@ class SummarySaver(SessionRunHook):
         return self._scaffold.summary_op is not None or bool(self._version_2)
 
 
-class CheckpointSaver(_tf.CheckpointSaverHook):
+class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
     """Saves at the start, every `save_steps` steps or `save_secs` seconds, and at the end."""
 
     def __init__(
         self, checkpoint_dir: str, save_secs: float | None, save_steps: int | None, **options: Any
     ):
-        self._directory = checkpoint_dir
         self._progress = _Progress(checkpoint_dir, save_steps)
         self._graph_path = os.path.join(checkpoint_dir, "graph.pbtxt")
         listeners = [self._progress, *options.pop("listeners", ())]
@@ -264,11 +263,6 @@ class CheckpointSaver(_tf.CheckpointSaverHook):
         else:
             super().after_create_session(session, coord)
             written.append(self._graph_path)
-
-    def is_saved(self, session: Any, step: int) -> bool:
-        """Says whether training goes on from this very checkpoint: writing it again could only damage it."""
-        path = os.path.join(self._directory, f"model.ckpt-{step}")
-        return session.holds_checkpoint(path)
 
     def before_run(self, run_context: Any) -> None:
         """Fetches nothing: the session knows the global step, which TF's hook would compute at every step."""

@@ -199,11 +199,6 @@ class ReplicaSession(_tf.SessionInterface):
         self._is_exhausted = True
         self._partial_batches = []
 
-    def holds_checkpoint(self, path: str) -> bool:
-        """Says whether the variables hold what is in a checkpoint of the whole model."""
-        held = self._compiled.variables.checkpoint
-        return self._compiled.program.restores_plainly and held == checkpoint.identity(path)
-
     def note_checkpoint(self, path: str) -> None:
         """Remembers that the variables hold what is in a checkpoint."""
         if self._compiled.program.restores_plainly:
