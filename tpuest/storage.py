@@ -18,6 +18,7 @@ from tpuest import _tf
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 _NOT_ALLOWED = ("Permission denied", "Read-only file system", "Operation not permitted")
+_WRITE_ERRORS = (tf.errors.OpError, RuntimeError)
 # What a file is called until it is whole, of tf.io.gfile's and of Saver's.
 _UNFINISHED = re.compile(r"\.tmp[0-9a-f]{32}$|^model\.ckpt-\d+_temp$")
 
@@ -32,11 +33,8 @@ def explained(directory: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (tf.errors.OpError, RuntimeError) as error:
-        reason = _reason(error, directory)
-        if reason is None:
-            raise
-        release(directory)
+    except _WRITE_ERRORS as error:
+        reason = _settle(error, directory)
         is_full = reason in _NO_ROOM
         wanted = "Make room there" if is_full else "Let this user write there"
         message = f"{directory} can't be written: {reason}. {wanted}, or choose another directory. {advice}"
@@ -54,11 +52,8 @@ def optional(directory: str, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (tf.errors.OpError, RuntimeError) as error:
-        reason = _reason(error, directory)
-        if reason is None:
-            raise
-        release(directory)
+    except _WRITE_ERRORS as error:
+        reason = _settle(error, directory)
         tf.compat.v1.logging.warning("%s were not written to %s: %s.", what, directory, reason)
 
 
@@ -95,11 +90,14 @@ def release(directory: str) -> None:
                 delete(path)
 
 
-def _reason(error: BaseException, directory: str) -> str | None:
+def _settle(error: Exception, directory: str) -> str:
+    """Tidies up after an error of writing to the directory and gives its reason; any other error goes on as it is."""
     text = str(error)
-    if directory not in text:
-        return None
-    return next((reason for reason in (*_NO_ROOM, *_NOT_ALLOWED) if reason in text), None)
+    reasons = [reason for reason in (*_NO_ROOM, *_NOT_ALLOWED) if reason in text]
+    if directory not in text or not reasons:
+        raise error
+    release(directory)
+    return reasons[0]
 
 
 def _first_line(error: Any, reason: str) -> str:
