@@ -1,24 +1,13 @@
 """`tf.contrib.crf` gives TensorFlow 1.15's variables and numbers."""
 
-import importlib.util
-import os
-
 import numpy as np
 import pytest
+import recorded
 import tensorflow as tf
 
 import tpuest
 
-
-def _cases():
-    path = os.path.join(os.path.dirname(__file__), "goldens", "record_crf.py")
-    spec = importlib.util.spec_from_file_location("record_crf", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = _cases()
+cases = recorded.load("record_crf")
 
 
 @pytest.mark.parametrize("case", cases.CASES)

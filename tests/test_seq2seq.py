@@ -1,27 +1,14 @@
 """`tf.contrib.seq2seq` gives TensorFlow 1.15's variables and numbers."""
 
-import importlib.util
-import os
-
 import numpy as np
 import pytest
+import recorded
 import tensorflow as tf
 
 import tpuest
 
-GOLDENS = os.path.join(os.path.dirname(__file__), "goldens")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated")
-
-
-def _cases():
-    path = os.path.join(GOLDENS, "record_seq2seq.py")
-    spec = importlib.util.spec_from_file_location("record_seq2seq", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = _cases()
+cases = recorded.load("record_seq2seq")
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +26,7 @@ def seq2seq():
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__)
 def test_case_equals_the_original(seq2seq, original, case):
     found = cases.run(case, seq2seq)
-    wanted = {
-        name.partition("/")[2]: value
-        for name, value in original.items()
-        if name.startswith(f"{case.__name__}/")
-    }
-    assert found.keys() == wanted.keys()
-    assert found["variables"].tolist() == wanted["variables"].tolist()
-    for name in wanted.keys() - {"variables"}:
-        np.testing.assert_allclose(found[name], wanted[name], rtol=2e-5, atol=1e-6, err_msg=name)
+    recorded.assert_case_equals(found, case, original, atol=1e-6)
 
 
 def test_all_of_the_originals_names_are_there(seq2seq):
