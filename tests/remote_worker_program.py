@@ -20,8 +20,6 @@ import tensorflow.compat.v1 as tf
 from tpuest import _tf, tpu_system
 from tpuest.topology import Topology
 
-PORT = sys.argv[2]
-CLUSTER = tf.train.ClusterSpec({"worker": [f"127.0.0.1:{PORT}"]})
 DEVICE = "/job:worker/replica:0/task:0/device:CPU:0"
 STEPS_OF_A_LOOP = 25
 SECONDS_OF_A_BATCH = 0.02
@@ -29,8 +27,12 @@ FEW = 5
 SECONDS_TO_START = SECONDS_TO_COME_BACK = 60
 
 
-def work():
-    server = tf.distribute.Server(CLUSTER, job_name="worker", task_index=0, protocol="grpc")
+def cluster_at(port):
+    return tf.train.ClusterSpec({"worker": [f"127.0.0.1:{port}"]})
+
+
+def work(cluster):
+    server = tf.distribute.Server(cluster, job_name="worker", task_index=0, protocol="grpc")
     say("ready")
     server.join()
 
@@ -42,17 +44,18 @@ def say(what, value=None):
 class Worker:
     """Stands for a TPU of one core: what is on it is gone with its process."""
 
-    def __init__(self, seconds_to_come_back):
+    def __init__(self, cluster, seconds_to_come_back):
+        self._cluster = cluster
         self._seconds = seconds_to_come_back
         self._found = None
 
     def find(self):
         if self._found is None or not self._found.is_connected:
             first = self._found is None
-            tpu_system.wait_for_hosts(CLUSTER, SECONDS_TO_START if first else self._seconds)
+            tpu_system.wait_for_hosts(self._cluster, SECONDS_TO_START if first else self._seconds)
             with _tf.eager_mode():
                 tf.config.experimental_connect_to_cluster(
-                    tpu_system.as_connected(CLUSTER) or CLUSTER
+                    tpu_system.as_connected(self._cluster) or self._cluster
                 )
             self._found = Topology(
                 strategy=tf.distribute.OneDeviceStrategy(DEVICE),
@@ -113,8 +116,8 @@ class Saved(tf.train.CheckpointSaverListener):
         say("saved", int(global_step_value))
 
 
-def train(directory):
-    estimator = make_estimator(directory, Worker(SECONDS_TO_COME_BACK))
+def train(cluster, directory):
+    estimator = make_estimator(directory, Worker(cluster, SECONDS_TO_COME_BACK))
     input_fn = slowly(models.train_input_fn)
     estimator.train(input_fn, max_steps=4 * STEPS_OF_A_LOOP, saving_listeners=[Saved()])
     say("trained", estimator.get_variable_value("w").tolist())
@@ -124,7 +127,7 @@ def train(directory):
     results = estimator.predict(slowly(epochs(200), "predicting"))
     say("predicted", error_of(lambda: list(results)))
     os.environ["TPUEST_RECOVERIES"] = "1"
-    lonely = make_estimator(directory, Worker(seconds_to_come_back=2))
+    lonely = make_estimator(directory, Worker(cluster, seconds_to_come_back=2))
     listener = Saved()
     say("left", error_of(lambda: lonely.train(input_fn, steps=100, saving_listeners=[listener])))
 
@@ -138,7 +141,8 @@ def error_of(act):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "worker":
-        work()
+    role, port, *directory = sys.argv[1:]
+    if role == "worker":
+        work(cluster_at(port))
     else:
-        train(sys.argv[3])
+        train(cluster_at(port), *directory)
