@@ -139,7 +139,7 @@ def test_a_batch_size_of_its_own_for_evaluation_is_refused(tmp_path, memory_for)
 TABLE_CONFIG = embedding_config.TableConfig(5, 2)
 ADAGRAD = embedding_config.AdagradParameters(0.1)
 HARDWARE_TABLE = HardwareTable("t", TABLE_CONFIG, ADAGRAD, ("t", "t/Adagrad"))
-TRAINS = HardwareStep(b"", (HARDWARE_TABLE,), (), frozenset(), (), True)
+TRAINS = HardwareStep(b"", (HARDWARE_TABLE,), (), True)
 LOOKS_UP = dataclasses.replace(TRAINS, trains=False)
 
 

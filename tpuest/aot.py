@@ -151,19 +151,20 @@ def lower_step(
     compiled = CompiledProgram(program, SharedZeros())
     compiled.ensure_variables()
     given = dict(given or {})
+    num_inputs = len(program.core_inputs)
 
     @tf.function(jit_compile=True, autograph=False)
     def replica_step(*values):
-        batch, others = values[: len(program.inputs)], values[len(program.inputs) :]
+        batch, others = values[:num_inputs], values[num_inputs:]
         batch = [
             tensor if dims is None else _tf.split_over_cores(tensor, dims)
-            for tensor, dims in zip(batch, program.input_partitions, strict=True)
+            for tensor, dims in zip(batch, program.core_partitions, strict=True)
         ]
         stand_ins = dict(zip(given, others, strict=True))
         return compiled.build_replica(targets, batch, 0, meet_by(_communicate), stand_ins)
 
     # Specs: of a tensor the value would be taken for a constant, which it isn't on a TPU.
-    batch = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in program.inputs]
+    batch = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in program.core_inputs]
     with _tf.eager_mode():
         lower = replica_step.experimental_get_compiler_ir(*batch, *given.values())
         try:

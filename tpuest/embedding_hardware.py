@@ -33,10 +33,6 @@ _KINDS = {
     config.MomentumParameters: "momentum",
     config.RMSPropParameters: "rms_prop",
 }
-_AS_VARIABLES = (
-    "keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup), which are on every "
-    "core, or run with use_tpu=False."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,22 +59,18 @@ class HardwareTable:
 
 @dataclasses.dataclass(frozen=True)
 class HardwareStep:
-    """What a step does for embeddings on the host; the cores' part is in the program's graph.
+    """What a step does with the TPU's memory; the cores' part is in the program's graph.
 
     Attributes:
       configuration: a serialized `TPUEmbeddingConfiguration`.
       tables: in its order.
       ids: of each feature, in its order: tensors of the graph, three of `enqueued`.
-      host_inputs: names of the graph's inputs that stay on the host.
-      for_cores: tensors of the graph that the host computes of those, for the cores: lengths of sequences.
       trains: whether gradients come back.
     """
 
     configuration: bytes
     tables: tuple[HardwareTable, ...]
     ids: tuple[tuple[tf.Tensor, ...], ...]
-    host_inputs: frozenset[str]
-    for_cores: tuple[tf.Tensor, ...]
     trains: bool
 
     @property
@@ -106,26 +98,32 @@ class HardwareStep:
 
 def holds_tables(topology: Topology) -> bool:
     """Says whether tables are in memory of their own, rather than variables."""
-    return topology.is_tpu
+    return topology.is_tpu and _tf.embedding_feature(topology.strategy) == "V1"
 
 
 def check_hardware(strategy: tf.distribute.TPUStrategy) -> None:
-    """Refuses a TPU without the memory for embeddings that this module knows.
+    """Refuses a TPU without hardware for embeddings; says so if it has some that is not used.
 
     Raises:
-      UnsupportedError: it has none, or SparseCores.
+      UnsupportedError: it has none.
     """
     feature = _tf.embedding_feature(strategy)
-    if feature == "V1":
-        return
     if feature == "V2":
+        _tell_of_unused_hardware(strategy)
+    elif feature != "V1":
         raise errors.UnsupportedError(
-            "embedding_config_spec on a TPU with SparseCores",
-            f"Run it on a v2, v3 or v4, {_AS_VARIABLES}",
+            "embedding_config_spec on a TPU that has no hardware for embeddings",
+            "Keep the tables as variables of model_fn (tf.compat.v1.get_variable, tf.nn.embedding_lookup), which are "
+            "on every core, or run with use_tpu=False.",
         )
-    raise errors.UnsupportedError(
-        "embedding_config_spec on a TPU that has no hardware for embeddings",
-        f"{_AS_VARIABLES[0].upper()}{_AS_VARIABLES[1:]}",
+
+
+@functools.cache
+def _tell_of_unused_hardware(strategy: tf.distribute.TPUStrategy) -> None:
+    """Says once what becomes of the tables."""
+    tf.compat.v1.logging.warn(
+        "The tables of embedding_config_spec are variables, whole on every core: they and their optimizers' slots must "
+        "fit into its memory. The TPU's SparseCores are not used."
     )
 
 

@@ -41,15 +41,18 @@ class Table:
         slots = embedding_updates.slots_of(self.parameters)
         return name + part, *(f"{name}/{slot.name}{part}" for slot in slots)
 
-    def update(self, given: list, global_step: tf.Tensor, num_replicas: int) -> tf.Operation:
-        """Updates the table by the gradients of what was looked up in it.
+    def slices(self, found: tf.Tensor, gradient: tf.Tensor) -> tf.IndexedSlices:
+        """Gives the gradient of each row from that of what `look_up` found."""
+        return tf.gradients(found, self.weights, grad_ys=gradient)[0]
+
+    def update(self, slices: list, global_step: tf.Tensor, num_replicas: int) -> tf.Operation:
+        """Updates the table by gradients of its rows.
 
         Args:
-          given: pairs of a lookup and its gradient.
+          slices: `tf.IndexedSlices` of each feature that was looked up; those of negative rows don't count.
           global_step: int64 scalar, for the learning rate.
           num_replicas: cores whose gradients count.
         """
-        slices = [tf.gradients(found, self.weights, grad_ys=g)[0] for found, g in given]
         values = tf.concat([s.values for s in slices], 0)
         indices = tf.concat([s.indices for s in slices], 0)
         size = self.config.vocabulary_size
@@ -109,7 +112,7 @@ def look_up(table: Table, feature: FeatureConfig, ids: Any, weights: Any) -> tf.
     batch_size = ids.dense_shape[0]
     if feature.max_sequence_length:
         length = feature.max_sequence_length
-        ids, weights = (_by_place(sparse, length) for sparse in (ids, weights))
+        ids, weights = (by_place(sparse, length) for sparse in (ids, weights))
     rows = tf.nn.safe_embedding_lookup_sparse(
         table.weights, cast(ids, tf.int64), weights, combiner or "sum"
     )
@@ -118,7 +121,7 @@ def look_up(table: Table, feature: FeatureConfig, ids: Any, weights: Any) -> tf.
     return tf.reshape(rows, [batch_size, feature.max_sequence_length, table.config.dimension])
 
 
-def _by_place(sparse: tf.SparseTensor | None, length: int) -> tf.SparseTensor | None:
+def by_place(sparse: tf.SparseTensor | None, length: int) -> tf.SparseTensor | None:
     """Makes an example of each of the first `length` places of a sequence: `[batch, time(, n)]` to `[batch * length, n]`."""
     if sparse is None:
         return None

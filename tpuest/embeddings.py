@@ -1,7 +1,7 @@
 """Embedding tables beside the model: looked up before a core's step, updated after it, by an optimizer of their own.
 
-Takes an `EmbeddingConfigSpec`; gives `model_fn` activations: of a TPU's embedding hardware (`embedding_hardware`) or, in the
-simulation, of variables:
+Takes an `EmbeddingConfigSpec`; gives `model_fn` activations: of a TPU's embedding hardware (`embedding_hardware`) or of
+variables, for which a TPU's host prepares the ids (`embedding_ids`):
 
     pipeline:   ids, sparse                 -> encoded: a string for each example, which can be cut and joined
     model_fn:   features[key]               =  activations [batch, dimension], placeholders
@@ -12,14 +12,23 @@ simulation, of variables:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from tpuest import _tf, embedding_config, embedding_hardware, embedding_updates, errors
+from tpuest import (
+    _tf,
+    embedding_config,
+    embedding_hardware,
+    embedding_ids,
+    embedding_updates,
+    errors,
+)
 from tpuest.embedding_config import EmbeddingConfigSpec, FeatureConfig, TableConfig
 from tpuest.embedding_hardware import HardwareStep, HardwareTable
+from tpuest.embedding_ids import HostStep
 from tpuest.embedding_tables import Table, as_sparse, cast, look_up
 from tpuest.spec import ModeKeys
 from tpuest.topology import Topology
@@ -143,7 +152,7 @@ class Lookups:
 
     def finish(
         self, spec: Any, topology: Topology, source: TransplantSource
-    ) -> tuple[tf.Operation | None, HardwareStep | None]:
+    ) -> tuple[tf.Operation | None, HostStep | None]:
         """Makes the tables, looks up in them, and in training updates them.
 
         Args:
@@ -152,7 +161,8 @@ class Lookups:
           source: of the graph; gets the lookups in the places of `activations`.
 
         Returns:
-          The update, to be run with the train op, `None` but for training; and what the host does on a TPU.
+          The update, to be run with the train op, `None` but for training; and what the host does where ids don't go to
+          the cores as they are.
         """
         embeddings = self.embeddings
         names = _variable_names(embeddings)
@@ -163,15 +173,24 @@ class Lookups:
             tables[name] = Table(config, own, names[name], slots)
         if embedding_hardware.holds_tables(topology):
             return self._finish_on_hardware(tables, names, spec, topology, source)
+        if embedding_ids.stay_on_host(topology):
+            padded = {key: self._pad_ids(key, f) for key, f in self.embeddings.features.items()}
+            for_cores = [tensor for ids in padded.values() for tensor in ids.tensors]
+            update = self._finish_on_variables(tables, spec, topology, source, padded)
+            return update, HostStep(self.encoded, (*self.lengths.values(), *for_cores))
         return self._finish_on_variables(tables, spec, topology, source), None
 
-    def _finish_on_variables(self, tables, spec, topology, source):
-        looked_up = {}
-        for key, feature in self.embeddings.features.items():
-            table = tables[feature.table_id]
-            looked_up[key] = look_up(table, feature, self.ids[key], self.weights.get(key))
-            looked_up[key].set_shape(self.activations[key].shape)
-            source.substitute(self.activations[key], looked_up[key])
+    def _pad_ids(self, key, feature):
+        table, batch_size = self.embeddings.tables[feature.table_id], self.activations[key].shape[0]
+        return embedding_ids.pad_ids(
+            key, table, feature, self.ids[key], self.weights.get(key), int(batch_size)
+        )
+
+    def _finish_on_variables(self, tables, spec, topology, source, padded=None):
+        slices_of = {}
+        for key in self.embeddings.features:
+            found, slices_of[key] = self._look_up(key, tables, padded)
+            source.substitute(self.activations[key], found)
         if spec.mode != ModeKeys.TRAIN:
             return None
         self._count_after_reading(source)
@@ -179,10 +198,20 @@ class Lookups:
         updates = []
         for name, table in tables.items():
             keys = [k for k, f in self.embeddings.features.items() if f.table_id == name]
-            given = [(looked_up[key], gradients[key]) for key in keys if gradients[key] is not None]
-            if given:
-                updates.append(table.update(given, self.global_step, topology.num_replicas))
+            slices = [slices_of[k](gradients[k]) for k in keys if gradients[k] is not None]
+            if slices:
+                updates.append(table.update(slices, self.global_step, topology.num_replicas))
         return tf.group(*updates)
+
+    def _look_up(self, key, tables, padded):
+        """Gives what is found in a feature's table, and what makes of its gradient that of the rows."""
+        feature, shape = self.embeddings.features[key], self.activations[key].shape
+        table = tables[feature.table_id]
+        if padded is not None:
+            return tf.reshape(padded[key].look_up(table.weights), shape), padded[key].slices
+        found = look_up(table, feature, self.ids[key], self.weights.get(key))
+        found.set_shape(shape)
+        return found, functools.partial(table.slices, found)
 
     def _finish_on_hardware(self, tables, names, spec, topology, source):
         features = self.embeddings.features
@@ -223,11 +252,9 @@ class Lookups:
             configuration,
             tuple(on_tpu),
             tuple(self._enqueued(key, feature) for key, feature in features.items()),
-            self.encoded,
-            tuple(self.lengths.values()),
             spec.mode == ModeKeys.TRAIN,
         )
-        return update, step
+        return update, HostStep(self.encoded, tuple(self.lengths.values()), step)
 
     def _enqueued(self, key, feature):
         ids = self.ids[key]
@@ -305,19 +332,25 @@ class SparseKind:
     Attributes:
       dtype: of the values.
       rank: of the batch.
+      width: places of an example, or of a place of a sequence; `None` if unknown.
     """
 
     dtype: tf.DType
     rank: int
+    width: int | None = None
 
 
 def kinds_of(features: dict) -> dict[str, SparseKind]:
     """Describes the sparse tensors among features, or among what describes features."""
     return {
-        key: SparseKind(value.dtype, value.shape.rank or 2)
+        key: SparseKind(value.dtype, value.shape.rank or 2, _width(value.shape))
         for key, value in features.items()
         if isinstance(value, (tf.SparseTensor, tf.SparseTensorSpec))
     }
+
+
+def _width(shape: tf.TensorShape) -> int | None:
+    return shape.as_list()[-1] if shape.rank and shape.rank > 1 else None
 
 
 def _encode(sparse: tf.SparseTensor, batch_size: int | None) -> tf.Tensor:
@@ -329,11 +362,13 @@ def _decode(encoded: tf.Tensor, kind: SparseKind | None) -> Any:
     if encoded.dtype != tf.string:
         return encoded
     sparse = tf.io.deserialize_many_sparse(encoded, kind.dtype, kind.rank)
-    return tf.SparseTensor(
+    decoded = tf.SparseTensor(
         tf.ensure_shape(sparse.indices, [None, kind.rank]),
         sparse.values,
         tf.ensure_shape(sparse.dense_shape, [kind.rank]),
     )
+    decoded.set_shape([*[None] * (kind.rank - 1), kind.width])
+    return decoded
 
 
 def _check_ids(key: str, ids: Any) -> None:

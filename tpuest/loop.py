@@ -259,7 +259,9 @@ class CompiledProgram:
 
         def run(*batch):
             computed = strategy.run(
-                lambda *own: self._replica_step(targets, own), args=batch, options=_STATIC
+                lambda *own: self._replica_step(targets, own),
+                args=tuple(self._given_to_cores(batch)),
+                options=_STATIC,
             )
             return [list(strategy.experimental_local_results(value)) for value in computed]
 
@@ -444,13 +446,11 @@ class CompiledProgram:
         strategy = self.program.topology.strategy
         core_tensors = [h.tensor for h in fetches.host_inputs]
         targets = [*fetches.on_replicas, *core_tensors]
-        if self.program.hardware_step is None:
-            run, given = self._replica_step, flat
-        else:
-            self._check_reads_no_table([*targets, *fetches.on_host])
-            run, given = self._replica_step_with_tables, self._enqueue(flat)
+        self._check_reads_no_table([*targets, *fetches.on_host])
         computed = strategy.run(
-            lambda *batch: run(targets, batch), args=tuple(given), options=_STATIC
+            lambda *given: self._replica_step(targets, given),
+            args=tuple(self._given_to_cores(flat)),
+            options=_STATIC,
         )
         per_replica = [strategy.experimental_local_results(value) for value in computed]
         num_own = len(per_replica) - len(core_tensors)
@@ -459,18 +459,25 @@ class CompiledProgram:
             on_host = self._host_step(fetches, per_replica[num_own:], runs_host_call)
         return on_replicas, on_host
 
-    def _enqueue(self, flat):
-        """Hands each core's ids to the TPU; gives what the cores get beside what they look up."""
+    def _given_to_cores(self, flat):
+        """Gives values of `core_inputs`; where embeddings' hardware looks up, it gets each core's ids."""
         program, strategy = self.program, self.program.topology.strategy
-        step = program.hardware_step
-        ids = [tensor for of_feature in step.ids for tensor in of_feature]
+        step, hardware = program.host_step, program.hardware_step
+        if step is None:
+            return flat
+        ids = [] if hardware is None else [t for of_feature in hardware.ids for t in of_feature]
         local = [strategy.experimental_local_results(value) for value in flat]
         for_cores = []
         for replica_id, device in enumerate(strategy.extended.worker_devices):
-            own = {t.name: v[replica_id] for t, v in zip(program.inputs, local, strict=True)}
+            # A value that isn't each core's own is all cores'.
+            own = {
+                t.name: v[replica_id if len(v) > 1 else 0]
+                for t, v in zip(program.inputs, local, strict=True)
+            }
             with tf.device(_tf.host_of(device)):
                 built = program.source.transplant([*ids, *step.for_cores], own)
-            step.enqueue(built[: len(ids)], device)
+            if hardware is not None:
+                hardware.enqueue(built[: len(ids)], device)
             for_cores.append(built[len(ids) :])
         batch = [
             value
@@ -479,16 +486,10 @@ class CompiledProgram:
         ]
         return [*batch, *(_tf.per_replica(list(values)) for values in zip(*for_cores))]
 
-    def _replica_step_with_tables(self, targets, given):
-        program = self.program
-        step = program.hardware_step
-        tensors = [t for t in program.inputs if t.name not in step.host_inputs]
-        names = [tensor.name for tensor in (*tensors, *step.for_cores)]
-        return self._build_own_replica(targets, (), dict(zip(names, given, strict=True)))
-
     def _check_reads_no_table(self, targets):
         """Refuses what would see a table as it was when the TPU got it."""
-        read = self._tables().intersection(self.program.source.closure(targets))
+        tables = self._tables()
+        read = tables and tables.intersection(self.program.source.closure(targets))
         if read:
             raise UnsupportedError(
                 f"Reading the embedding table {min(read)} in a step on a TPU",
@@ -508,25 +509,27 @@ class CompiledProgram:
                     own.set_shape(tensor.shape)
         return flat
 
-    def _replica_step(self, targets, batch):
+    def _replica_step(self, targets, given):
         """Runs in the strategy's replica context; gives the tensors among `targets`."""
         topology = self.program.topology
-        if topology.is_tpu:
-            batch = [
-                tensor if dims is None else _tf.split_over_cores(tensor, dims)
-                for tensor, dims in zip(batch, self.program.input_partitions, strict=True)
-            ]
-        return self._build_own_replica(targets, batch)
-
-    def _build_own_replica(self, targets, batch, stand_ins=None):
-        topology = self.program.topology
         own_id = _static_replica_id() - topology.first_replica_id
-        return self.build_replica(targets, batch, own_id, _meet_on(topology), stand_ins)
+        if not topology.is_tpu:
+            return self.build_replica(targets, given, own_id, _meet_on(topology))
+        given = [
+            tensor if dims is None else _tf.split_over_cores(tensor, dims)
+            for tensor, dims in zip(given, self.program.core_partitions, strict=True)
+        ]
+        stand_ins = {}
+        if REPLICA_ID in self.program.source.nodes():
+            # One trace serves all cores, each of which knows its number when it runs.
+            own_number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            stand_ins[f"{REPLICA_ID}:0"] = own_number
+        return self.build_replica(targets, given, own_id, None, stand_ins)
 
     def build_replica(
         self,
         targets: Sequence,
-        batch: Sequence[tf.Tensor],
+        given: Sequence[tf.Tensor],
         replica_id: int,
         meet: Callable | None,
         stand_ins: Mapping[str, tf.Tensor] | None = None,
@@ -535,7 +538,7 @@ class CompiledProgram:
 
         Args:
           targets: tensors and operations of the graph.
-          batch: what stands for `program.inputs`.
+          given: what stands for `program.core_inputs`.
           replica_id: whose variables to use.
           meet: see `TransplantSource.transplant`.
           stand_ins: names of further tensors of the graph, and what stands for them.
@@ -543,10 +546,10 @@ class CompiledProgram:
         Returns:
           The tensors among `targets`.
         """
-        bindings = {tensor.name: value for tensor, value in zip(self.program.inputs, batch)}
-        bindings.update(stand_ins or {})
+        bindings = {tensor.name: value for tensor, value in zip(self.program.core_inputs, given)}
         if REPLICA_ID in self.program.source.nodes():
             bindings[f"{REPLICA_ID}:0"] = tf.constant(replica_id)
+        bindings.update(stand_ins or {})
         bindings.update(self._handles(targets, replica_id, bindings))
         topology = self.program.topology
         keeps_cores = topology.is_tpu and topology.cores_per_replica is not None

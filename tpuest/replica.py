@@ -24,6 +24,7 @@ from tpuest.compat import trace
 from tpuest.cross_replica import CROSS_REPLICA_SUM
 from tpuest.deployment import InputDeployment
 from tpuest.embedding_hardware import HardwareStep
+from tpuest.embedding_ids import HostStep
 from tpuest.embeddings import Embeddings, Lookups
 from tpuest.pipeline import InputPipeline
 from tpuest.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec, call_host_function
@@ -78,7 +79,7 @@ class Program:
       scaffold: the spec's; an empty one if it has none.
       restores_plainly: whether the default saver is used, which gives each variable the value of its name.
       export_outputs: the spec's.
-      hardware_step: what the host does at each step for embeddings on a TPU; `None` without.
+      host_step: what the host does at each step for embeddings on a TPU; `None` without.
     """
 
     mode: str
@@ -99,11 +100,30 @@ class Program:
     scaffold: tf.compat.v1.train.Scaffold
     restores_plainly: bool
     export_outputs: Any
-    hardware_step: HardwareStep | None = None
+    host_step: HostStep | None = None
 
     @property
     def graph(self) -> tf.Graph:
         return self.source.graph
+
+    @property
+    def hardware_step(self) -> HardwareStep | None:
+        """What the host does with embeddings' hardware; `None` without."""
+        return None if self.host_step is None else self.host_step.hardware
+
+    @property
+    def core_inputs(self) -> tuple[tf.Tensor, ...]:
+        """The graph's tensors that each core is given at a step: `inputs`, and what the host makes of some of them."""
+        if self.host_step is None:
+            return self.inputs
+        own = (t for t in self.inputs if t.name not in self.host_step.host_inputs)
+        return *own, *self.host_step.for_cores
+
+    @property
+    def core_partitions(self) -> tuple:
+        """For each of `core_inputs` what `input_partitions` says."""
+        whole = self.host_step is not None
+        return (None,) * len(self.core_inputs) if whole else self.input_partitions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +247,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         _check_spec_for_mode(spec, call.mode)
         if call.topology.on_cores:
             _check_spec_for_cores(spec, call.mode)
-        train_op, hardware_step = _with_embeddings(spec, lookups, call.topology, source)
+        train_op, host_step = _with_embeddings(spec, lookups, call.topology, source)
         scope.enter_context(trace.model_fn_scope(None))
         parts = _host_parts(spec, host, pipeline)
         tf.no_op(name=STEP_MARKER)
@@ -242,7 +262,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         hooks=_hooks_of(spec, call.mode),
         chief_hooks=tuple(getattr(spec, "training_chief_hooks", ())),
         export_outputs=spec.export_outputs,
-        hardware_step=hardware_step,
+        host_step=host_step,
         **parts,
     )
     if call.topology.on_cores:
@@ -257,14 +277,14 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
 
 def _with_embeddings(
     spec: Any, lookups: Lookups | None, topology: Topology, source: TransplantSource
-) -> tuple[Any, HardwareStep | None]:
+) -> tuple[Any, HostStep | None]:
     """Gives the train op, with the update of the tables that `model_fn` knows nothing of, and the host's part."""
     if lookups is None:
         return spec.train_op, None
     with trace.model_fn_scope(topology.num_replicas):
-        update, hardware_step = lookups.finish(spec, topology, source)
+        update, host_step = lookups.finish(spec, topology, source)
     train_op = spec.train_op if update is None else tf.group(spec.train_op, update)
-    return train_op, hardware_step
+    return train_op, host_step
 
 
 class _Host:
