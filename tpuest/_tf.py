@@ -207,6 +207,14 @@ def without_autotuning(dataset):
     return dataset.with_options(options)
 
 
+def begin_saving(saver_hook, global_step):
+    """Does what a CheckpointSaverHook's `begin` does, with another tensor to read the global step by."""
+    saver_hook._summary_writer = tf.compat.v1.summary.FileWriterCache.get(saver_hook._checkpoint_dir)
+    saver_hook._global_step_tensor = global_step
+    for listener in saver_hook._listeners:
+        listener.begin()
+
+
 def save_checkpoint(saver_hook, session, global_step):
     """Makes a CheckpointSaverHook save now, without writing the graph; says whether a listener wants to stop."""
     saver_hook._timer.update_last_triggered_step(global_step)

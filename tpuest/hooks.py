@@ -255,6 +255,10 @@ class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
             **options,
         )
 
+    def begin(self) -> None:
+        """Prepares; TF's hook would ask at each read whether the step has a value, and compiling that takes long."""
+        _tf.begin_saving(self, tf.compat.v1.train.get_global_step())
+
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Saves; writes the graph as text, seconds of work for a large one, unless it is there from a call before."""
         written = session.graph.get_collection_ref(_GRAPH_WRITTEN)

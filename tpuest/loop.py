@@ -45,6 +45,7 @@ class CompiledProgram:
         self.variables = variables
         self._prefix = f"program_{next(_programs)}/"
         self._functions: dict[Any, Callable] = {}
+        self._has_run: set[Callable] = set()
         self._fetches: dict[Any, Fetches] = {}
         self._shared: frozenset[str] = frozenset()
         self._written: dict[Any, list[str]] = {}
@@ -134,11 +135,11 @@ class CompiledProgram:
             self._combine_parts(targets)
         if not self._tables().isdisjoint(self.program.source.closure(targets)):
             self.variables.tables.fetch()
-        key = ("host", tuple(t.name for t in targets), tuple(t.name for t in fed))
+        names, fed_names = (tuple(t.name for t in tensors) for tensors in (targets, fed))
+        key = ("host", names, fed_names)
         if key not in self._functions:
-            self._functions[key] = self._build_host(targets, fed)
-        with _tf.unoptimized_calls():
-            values = _tf.call_flat(self._functions[key], *_fed_values(feeds))
+            self._functions[key] = self._read_of(targets, fed) or self._build_host(targets, fed)
+        values = self._functions[key](*_fed_values(feeds))
         written = self._note_written(targets)
         if not self._tables().isdisjoint(written):
             self.variables.tables.note_written()
@@ -146,7 +147,12 @@ class CompiledProgram:
         return values
 
     def run_step(
-        self, pipeline: InputPipeline, iterator: Any, targets: Sequence, feeds: Sequence = ()
+        self,
+        pipeline: InputPipeline,
+        iterator: Any,
+        targets: Sequence,
+        feeds: Sequence = (),
+        is_rare: bool = False,
     ) -> list | None:
         """Takes the next batch, runs one step on it and computes `targets` there.
 
@@ -155,6 +161,8 @@ class CompiledProgram:
           iterator: from `pipeline.make_iterator`.
           targets: tensors and operations of the graph.
           feeds: see `run_host`.
+          is_rare: whether most steps are the loop's; then the first of these runs as it was traced, so that training
+            begins sooner.
 
         Returns:
           The values, `None` for operations; or `None` if the data has ended.
@@ -162,7 +170,10 @@ class CompiledProgram:
         step = self.build_step(pipeline, iterator, targets, [tensor for tensor, _ in feeds])
         self._note_written(targets)
         self._place_tables()
-        more, on_replicas, on_host = _tf.call_flat(step, iterator, *_fed_values(feeds))
+        runs_as_traced = is_rare and step not in self._has_run
+        self._has_run.add(step)
+        with _tf.unoptimized_calls() if runs_as_traced else contextlib.nullcontext():
+            more, on_replicas, on_host = _tf.call_flat(step, iterator, *_fed_values(feeds))
         if not bool(more):
             return None
         return self._in_order(targets, self.sort(targets), on_replicas, on_host)
@@ -397,7 +408,28 @@ class CompiledProgram:
                 bindings = {t.name: value for t, value in zip(fed, values)}
                 return self._transplant_host(targets, bindings)
 
-        return tf.function(run, autograph=False).get_concrete_function(*_specs(fed))
+        function = tf.function(run, autograph=False).get_concrete_function(*_specs(fed))
+
+        def call(*values):
+            with _tf.unoptimized_calls():
+                return _tf.call_flat(function, *values)
+
+        return call
+
+    def _read_of(self, targets, fed):
+        """Gives what reads variables, or does nothing, if that is all the targets ask for; else `None`.
+
+        A function takes longer to compile than such a read takes, and every call of a small model makes some.
+        """
+        nodes = self.program.source.nodes()
+        if fed:
+            return None
+        if all(nodes[name].op == "NoOp" for name in self.program.source.closure(targets)):
+            return lambda: [None] * len(targets)
+        reads = [_variable_read(target, nodes) for target in targets]
+        if None in reads:
+            return None
+        return lambda: [self.variables.read(self.key(name)) for name in reads]
 
     def _transplant_host(self, targets, bindings):
         """Builds targets on replica 0's variables; gives a tensor or `None` for each."""
@@ -657,6 +689,15 @@ class _Loop:
             if self._watched is not None and self._watched.name in names:
                 return ~tf.math.is_nan(computed[names.index(self._watched.name)])
         return tf.constant(True)
+
+
+def _variable_read(target: Any, nodes: Mapping) -> str | None:
+    """Names the variable whose plain value a target is; `None` if it is anything else."""
+    node = nodes[producer_name(target.name)]
+    if node.op != "ReadVariableOp" or len(node.input) > 1:
+        return None
+    variable = producer_name(node.input[0])
+    return variable if nodes[variable].op == "VarHandleOp" else None
 
 
 def _specs(tensors: Sequence[tf.Tensor]) -> list[tf.TensorSpec]:

@@ -217,7 +217,9 @@ class ReplicaSession(_tf.SessionInterface):
     def _one_step(self, targets, feeds):
         iterator = self._started_iterator()
         with self._stepping():
-            values = self._compiled.run_step(self._pipeline, iterator, targets, feeds)
+            # TensorFlow on a TPU compiles a step in any case.
+            is_rare = self._prefers_loop and not self._topology.is_tpu
+            values = self._compiled.run_step(self._pipeline, iterator, targets, feeds, is_rare)
         if values is None:
             self._is_exhausted = True
             raise _end_of_data()
