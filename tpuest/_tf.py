@@ -209,7 +209,9 @@ def without_autotuning(dataset):
 
 def begin_saving(saver_hook, global_step):
     """Does what a CheckpointSaverHook's `begin` does, with another tensor to read the global step by."""
-    saver_hook._summary_writer = tf.compat.v1.summary.FileWriterCache.get(saver_hook._checkpoint_dir)
+    saver_hook._summary_writer = tf.compat.v1.summary.FileWriterCache.get(
+        saver_hook._checkpoint_dir
+    )
     saver_hook._global_step_tensor = global_step
     for listener in saver_hook._listeners:
         listener.begin()
@@ -273,23 +275,40 @@ class RenewableSession(_MonitoredSession):
             return True
 
 
-def call_flat(function, *arguments):
+def call_flat(function, *arguments, rewrites=1):
     """Calls a concrete function without binding its arguments to names: that takes longer than a small step.
 
     Args:
       function: of positional tensors and iterators only.
       arguments: of the types that it was traced with.
+      rewrites: how often TensorFlow's graph optimizers go over it before it runs first: 0 or 1.
     """
     tensors = tf.nest.flatten(arguments, expand_composites=True)
-    return function._call_flat(tensors, function.captured_inputs)
+    with _rewritten(rewrites):
+        return function._call_flat(tensors, function.captured_inputs)
+
+
+def repeated_call(function, *arguments):
+    """Gives a function that does what `call_flat` does, for the same arguments every time; its outputs are flat."""
+    tensors = tf.nest.flatten(arguments, expand_composites=True) + list(function.captured_inputs)
+
+    def call():
+        with _rewritten(1):
+            return function._inference_function.call_flat(*tensors)
+
+    return call
 
 
 @contextlib.contextmanager
-def unoptimized_calls():
-    """Has functions that are first called within run as they were traced: for those that run once, rewriting takes longer."""
+def _rewritten(times):
+    """Sets how often graph optimizers go over the functions called within.
+
+    What runs once is done sooner as it was traced. A second time over, TensorFlow's default, took 10 of the 36 ms of a
+    small loop's first call, and made none of the models in `benchmarks` faster.
+    """
     options = context().function_call_options
-    context().function_call_options = _unoptimized(
-        options.executor_type, options.config_proto_serialized
+    context().function_call_options = _call_options(
+        options.executor_type, options.config_proto_serialized, times
     )
     try:
         yield
@@ -298,17 +317,14 @@ def unoptimized_calls():
 
 
 @functools.cache
-def _unoptimized(executor_type, config_serialized):
+def _call_options(executor_type, config_serialized, times):
     config = tf.compat.v1.ConfigProto.FromString(config_serialized)
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    rewrite_options = config.graph_options.rewrite_options
+    if times == 0:
+        rewrite_options.disable_meta_optimizer = True
+    else:
+        rewrite_options.meta_optimizer_iterations = rewrite_options.ONE
     return FunctionCallOptions(executor_type, config)
-
-
-def repeated_call(function, *arguments):
-    """Gives a function that does what `call_flat` does, for the same arguments every time; its outputs are flat."""
-    tensors = tf.nest.flatten(arguments, expand_composites=True) + list(function.captured_inputs)
-    call = function._inference_function.call_flat
-    return lambda: call(*tensors)
 
 
 def register_functions(library):

@@ -12,6 +12,7 @@ Takes a `Program` and the `ReplicaVariables` it works on; gives numpy-convertibl
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -172,8 +173,9 @@ class CompiledProgram:
         self._place_tables()
         runs_as_traced = is_rare and step not in self._has_run
         self._has_run.add(step)
-        with _tf.unoptimized_calls() if runs_as_traced else contextlib.nullcontext():
-            more, on_replicas, on_host = _tf.call_flat(step, iterator, *_fed_values(feeds))
+        more, on_replicas, on_host = _tf.call_flat(
+            step, iterator, *_fed_values(feeds), rewrites=0 if runs_as_traced else 1
+        )
         if not bool(more):
             return None
         return self._in_order(targets, self.sort(targets), on_replicas, on_host)
@@ -410,11 +412,7 @@ class CompiledProgram:
 
         function = tf.function(run, autograph=False).get_concrete_function(*_specs(fed))
 
-        def call(*values):
-            with _tf.unoptimized_calls():
-                return _tf.call_flat(function, *values)
-
-        return call
+        return functools.partial(_tf.call_flat, function, rewrites=0)
 
     def _read_of(self, targets, fed):
         """Gives what reads variables, or does nothing, if that is all the targets ask for; else `None`.
