@@ -356,7 +356,8 @@ class _Reader:
                 return tf.identity(self._build([variant], read_variable)[0])
 
         with tf.device("/device:CPU:0"):
-            return tf.function(initialize_and_build, autograph=False).get_concrete_function()()
+            build = tf.function(initialize_and_build, autograph=False).get_concrete_function()
+            return _tf.call_flat(build, rewrites=0)
 
     def _build(self, targets, read_variable):
         bindings = {f"{name}:0": read_variable(name) for name in self._variables(targets)}
