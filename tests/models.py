@@ -102,6 +102,12 @@ def examples_input_fn(num_examples):
     return input_fn
 
 
+def serving_input_receiver_fn():
+    """Takes rows of x."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    return tpuest.ServingInputReceiver({"x": x}, {"x": x})
+
+
 def make_estimator(
     model_dir,
     num_cores=CPU,

@@ -1,4 +1,4 @@
-"""The list of bad inputs and faults (`bad_inputs.py`): each ends with its one message, and loses nothing."""
+"""The list of bad inputs and faults (`bad_inputs`): each ends with its one message, and loses nothing."""
 
 import glob
 import os
@@ -8,7 +8,9 @@ import shutil
 import models
 import numpy as np
 import pytest
-from bad_inputs import CASES, STEPS_BEFORE, WARNS, Damaged, Room
+from bad_inputs import CASES
+from bad_inputs.damage import Damaged
+from bad_inputs.room import STEPS_BEFORE, WARNS, Room
 
 RTOL = 1e-5
 

@@ -7,7 +7,6 @@ import models
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from bad_inputs import serving_input_receiver_fn
 
 ROOM = 512 * 1024  # bytes: some ten checkpoints of the tiny model
 RTOL = 1e-5
@@ -122,13 +121,13 @@ def test_on_a_full_disk_evaluation_and_prediction_go_on_and_an_export_leaves_not
     assert caplog.text.count("The results of the evaluation were not written to") == 1
     assert len(list(estimator.predict(models.one_epoch_input_fn))) == models.NUM_EXAMPLES
     with pytest.raises(tf.errors.ResourceExhaustedError, match="Make room there.*export again"):
-        estimator.export_saved_model(str(disk / "exports"), serving_input_receiver_fn)
+        estimator.export_saved_model(str(disk / "exports"), models.serving_input_receiver_fn)
     assert os.listdir(disk / "exports") == []
 
     (disk / "filler").unlink()
     estimator.evaluate(models.one_epoch_input_fn)
     assert models.read_scalars(model_dir / "eval", "error").keys() == {2}
-    estimator.export_saved_model(str(disk / "exports"), serving_input_receiver_fn)
+    estimator.export_saved_model(str(disk / "exports"), models.serving_input_receiver_fn)
 
 
 @pytest.fixture
@@ -152,7 +151,7 @@ def test_a_read_only_directory_is_read_and_refused_before_anything_is_built(read
     assert estimator.evaluate(models.one_epoch_input_fn)["global_step"] == 2
     assert caplog.text.count("The results of the evaluation were not written to") == 1
     with pytest.raises(tf.errors.PermissionDeniedError, match="Let this user write there"):
-        estimator.export_saved_model(str(read_only / "exports"), serving_input_receiver_fn)
+        estimator.export_saved_model(str(read_only / "exports"), models.serving_input_receiver_fn)
 
 
 def test_a_directory_that_cannot_be_made_is_refused_before_anything_is_built(read_only):
