@@ -87,18 +87,33 @@ def test_a_full_disk_ends_training_with_one_error_and_loses_no_checkpoint(
     assert_holds(model_dir, 8, (step, 8 - step))
 
 
+def model_with_its_own_saver():
+    return models.linear_model(
+        lambda **_: {"scaffold_fn": lambda: tf.train.Scaffold(saver=tf.train.Saver())}
+    )
+
+
+# What is there already is written again before the first step, by a saver of the program's own for its own reasons.
+@pytest.mark.parametrize("pages_left", range(6))
+@pytest.mark.parametrize("model_fn", [None, model_with_its_own_saver()], ids=["plain", "own saver"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_disk_that_is_full_when_training_begins_keeps_the_checkpoint_it_begins_from(disk):
+def test_a_disk_that_is_full_when_training_begins_keeps_the_checkpoint_it_begins_from(
+    disk, pages_left, model_fn
+):
     model_dir = disk / "model"
-    fill(disk, 0)
-    for _ in range(2):
-        with pytest.raises(tf.errors.ResourceExhaustedError, match="Make room there"):
-            make_estimator(model_dir).train(models.train_input_fn, max_steps=4)
-        assert unfinished_in(model_dir) == []
-        assert_holds(model_dir, 2, (2, 0))
+    tf.summary.FileWriterCache.clear()
+    fill(disk, pages_left * 4096)
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="Make room there"):
+        make_estimator(model_dir, model_fn=model_fn).train(models.train_input_fn, max_steps=40)
+    assert unfinished_in(model_dir) == []
+    step = int(make_estimator(model_dir).get_variable_value("global_step"))
+    assert_holds(model_dir, step)
+    np.testing.assert_allclose(
+        tf.train.load_variable(f"{model_dir}/model.ckpt-2", "w"), models.trained(2)[1], RTOL
+    )
     (disk / "filler").unlink()
-    make_estimator(model_dir).train(models.train_input_fn, max_steps=4)
-    assert_holds(model_dir, 4)
+    make_estimator(model_dir, model_fn=model_fn).train(models.train_input_fn, max_steps=step + 2)
+    assert_holds(model_dir, step + 2, (step, 2))
 
 
 def assert_holds(model_dir, num_steps, parts=None):

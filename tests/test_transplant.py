@@ -273,6 +273,18 @@ def test_functions_that_call_a_function_with_a_sum_are_found(model):
     assert not model.source.functions_with("Conv2D")
 
 
+def test_a_branch_that_only_reads_a_variable_changes_none(model):
+    w = tf.get_variable("w", [], use_resource=True)
+    nested = lambda act: tf.cond(w > 0, lambda: tf.cond(w > 1, act, lambda: 0.0), lambda: 0.0)
+    reads = nested(lambda: w + 0.0)
+    writes = nested(lambda: w.assign(1.0))
+    written_by = lambda tensor: {
+        v for name in model.source.closure([tensor]) for v in model.source.written_by(name)
+    }
+    assert written_by(reads) == set()
+    assert written_by(writes) == {"w"}
+
+
 def on_replicas(model, build, num_replicas):
     """Runs what `build` makes of a float32 placeholder, on replica r fed with r + 1; gives each replica's value."""
     x = tf.placeholder(tf.float32, [], name="x")

@@ -7,7 +7,7 @@ program's own initialisers, exactly as `tf.compat.v1.train.SessionManager` does.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +17,8 @@ from tpuest.variables import ReplicaVariables
 # A flipped bit, a file that ends early. Not NotFoundError, which also means a model with other variables.
 _DAMAGED = (tf.errors.DataLossError, tf.errors.OutOfRangeError)
 _READY = "tpuest_ready"
+# As TensorFlow calls the directory of the parts of an unfinished checkpoint: `storage.release` deletes it.
+_UNFINISHED = "_temp"
 
 
 def finalize(scaffold: tf.compat.v1.train.Scaffold, graph: tf.Graph) -> None:
@@ -68,12 +70,12 @@ def initialize(
         checkpoint_path = _restore(session, scaffold.saver, [*older_checkpoints, checkpoint_path])
         if program.restores_plainly:
             _check_shapes(program.graph, checkpoint_path)
+    if program.restores_plainly:
+        variables.checkpoint = identity(checkpoint_path)
     if live_variables is not None:
         variables.copy_from(live_variables)
     session.run(scaffold.local_init_op)
     _check_ready(session, scaffold)
-    if program.restores_plainly:
-        variables.checkpoint = identity(checkpoint_path)
 
 
 def _restore(session: Any, saver: tf.compat.v1.train.Saver, paths: list[str]) -> str:
@@ -126,6 +128,28 @@ def _warn_of_damage(path: str, error: Exception) -> None:
     )
 
 
+def save(path: str, held: tuple[str, int] | None, write: Callable[[str], Any]) -> None:
+    """Writes a checkpoint; a whole one that is there stays so until the new one takes its place.
+
+    TensorFlow writes the index over the old one, which is lost if there is no room for all of it.
+
+    Args:
+      path: of the checkpoint, without a suffix.
+      held: `identity` of the checkpoint whose values are to be written, `None` if they are others.
+      write: writes a checkpoint to the path that it is given.
+    """
+    if not _is_whole(path):
+        write(path)
+    elif held != identity(path):
+        directory, name = path + _UNFINISHED, os.path.basename(path)
+        tf.io.gfile.makedirs(directory)
+        write(os.path.join(directory, name))
+        for made in tf.io.gfile.listdir(directory):
+            place = os.path.join(os.path.dirname(path), made)
+            tf.io.gfile.rename(os.path.join(directory, made), place, overwrite=True)
+        tf.io.gfile.rmtree(directory)
+
+
 def older_than(checkpoint_path: str | None) -> list[str]:
     """Lists the checkpoints of a directory that were written before one of it, the newest last."""
     state = checkpoint_path and tf.train.get_checkpoint_state(os.path.dirname(checkpoint_path))
@@ -138,6 +162,8 @@ def identity(checkpoint_path: str | None) -> tuple[str, int] | None:
     if checkpoint_path is None:
         return None
     index = checkpoint_path + ".index"
+    if os.path.exists(index):
+        return checkpoint_path, os.stat(index).st_mtime_ns  # tf.io.gfile knows whole seconds.
     if not tf.io.gfile.exists(index):
         return checkpoint_path, 0
     return checkpoint_path, tf.io.gfile.stat(index).mtime_nsec

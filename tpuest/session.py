@@ -140,6 +140,24 @@ class ReplicaSession(_tf.SessionInterface):
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
         """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
+        path = self._path_to_save_to(fetches, feed_dict or {})
+        if path is None:
+            return self._run(fetches, feed_dict)
+        save_to = lambda place: self._run(fetches, dict.fromkeys(feed_dict, place))
+        checkpoint.save(path, self.variables.checkpoint, save_to)
+        return path.encode()
+
+    def _path_to_save_to(self, fetches, feed_dict) -> str | None:
+        """Gives the path of the checkpoint that the fetch writes; `None` if it isn't that of the program's saver."""
+        saver = self._compiled.program.scaffold.saver
+        if saver is None or not isinstance(fetches, str):
+            return None
+        definition = saver.saver_def
+        if definition is None or fetches != definition.save_tensor_name:
+            return None
+        return feed_dict.get(definition.filename_tensor_name)
+
+    def _run(self, fetches, feed_dict):
         self._topology.check_connected()
         handler = self._fetch_handler(fetches)
         tensors = [self._readable(tensor) for tensor in handler.fetches()]

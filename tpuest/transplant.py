@@ -71,6 +71,8 @@ class TransplantSource:
         self._nodes = {}
         self._position = {}
         self._library = None
+        self._defined = set()
+        self._writers = None
         self._update = None
         self._updates_on_cpu = False
         self._substitutes = {}
@@ -118,6 +120,7 @@ class TransplantSource:
             order = _producers_first(self._nodes) if is_changed else self._nodes
             self._position = {name: index for index, name in enumerate(order)}
             self._library = graph_def
+            self._writers = None
             if self._updates_on_cpu:
                 small_updates.rewrite(self._nodes, graph_def.library)
             _tf.register_functions(graph_def.library)
@@ -146,10 +149,34 @@ class TransplantSource:
     def written_by(self, name):
         """Names the variables that a node may change."""
         node = self.nodes()[name]
-        if node.op in _READS:
+        if node.op in _READS or self._calls_only_readers(node):
             return []
         references = [r.split(":")[0] for r in node.input if not r.startswith("^")]
         return [r for r in references if r in self._nodes and self._nodes[r].op == _VARIABLE]
+
+    def _calls_only_readers(self, node):
+        """Says whether a node hands what it is given to functions, such as branches, that change no variable."""
+        if self._writers is None:
+            functions = self._library.library.function
+            self._defined = {f.signature.name for f in functions}
+            self._writers, known = set(), None
+            while known != len(self._writers):
+                known = len(self._writers)
+                self._writers.update(f.signature.name for f in functions if self._may_write(f))
+        called = self._defined.intersection(functions_called(node))
+        return bool(called) and called.isdisjoint(self._writers)
+
+    def _may_write(self, function):
+        """Says whether a function does to a resource that it is given anything but read it, as far as known."""
+        resources = {
+            a.name for a in function.signature.input_arg if a.type == tf.resource.as_datatype_enum
+        }
+        for node in function.node_def:
+            called = self._defined.intersection(functions_called(node))
+            reads = called.isdisjoint(self._writers) if called else node.op in _READS - {"Identity"}
+            if not reads and not resources.isdisjoint(map(producer_name, node.input)):
+                return True
+        return False
 
     def functions_with(self, *op_types):
         """Names the library functions (branches, loop bodies) that hold an op of these types, or call one that does."""
