@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import types
 
 import pytest
 import tensorflow as tf
@@ -201,6 +202,17 @@ def test_installing_twice_is_installing_once():
         tpuest.uninstall()
     tpuest.uninstall()
     assert not hasattr(tf, "estimator")
+
+
+def test_what_others_have_put_there_is_told_of_and_comes_back(monkeypatch, caplog):
+    others = types.ModuleType("tensorflow_estimator")
+    monkeypatch.setitem(sys.modules, "tensorflow_estimator", others)
+    monkeypatch.setattr(tf, "contrib", others, raising=False)
+    with tpuest.installed():
+        assert tf.contrib.tpu.TPUConfig is tpuest.TPUConfig
+        assert importlib.import_module("tensorflow_estimator") is others
+    assert tf.contrib is others
+    assert caplog.text.count("tensorflow_estimator is imported already, from no file") == 1
 
 
 def test_notebook_extension_installs_and_uninstalls():

@@ -26,7 +26,9 @@ def with_model_dir(config: Any, model_dir: str | None) -> Any:
 
     Raises:
       ValueError: `config` is no `RunConfig`, or two different directories are given.
+      TypeError: `model_dir` is neither a string nor a path.
     """
+    model_dir = run_config.path_to_str(model_dir)
     if config is None:
         config = run_config.RunConfig()
         tf.compat.v1.logging.info("Using default config.")
@@ -34,11 +36,7 @@ def with_model_dir(config: Any, model_dir: str | None) -> Any:
         raise ValueError(f"config must be an instance of `RunConfig`, but provided {config}.")
     if config.session_config is None:
         config = config.replace(session_config=run_config.get_default_session_config())
-    if (
-        model_dir is not None
-        and config.model_dir is not None
-        and os.fspath(model_dir) != config.model_dir
-    ):
+    if model_dir is not None and config.model_dir is not None and model_dir != config.model_dir:
         raise ValueError(
             "`model_dir` are set both in constructor and `RunConfig`, but with different values. In constructor: "
             f"'{model_dir}', in `RunConfig`: '{config.model_dir}' "
@@ -47,7 +45,7 @@ def with_model_dir(config: Any, model_dir: str | None) -> Any:
     if chosen is None:
         chosen = tempfile.mkdtemp()
         tf.compat.v1.logging.warn("Using temporary folder as model directory: %s", chosen)
-    return config.replace(model_dir=os.fspath(chosen))
+    return config.replace(model_dir=chosen)
 
 
 def warm_start_settings(warm_start_from: Any) -> WarmStartSettings | None:
@@ -83,6 +81,28 @@ def _check_pattern(vars_to_warm_start: Any) -> None:
         ) from error
 
 
+def tell_of_useless_patterns(settings: WarmStartSettings) -> None:
+    """Warns of what no variable of the default graph is warm-started by: a misspelled name, as a rule."""
+    patterns = settings.vars_to_warm_start
+    if not patterns and settings.var_name_to_vocab_info:
+        return  # Only those are wanted.
+    keys = tf.compat.v1.GraphKeys
+    key = keys.TRAINABLE_VARIABLES if isinstance(patterns, str) else keys.GLOBAL_VARIABLES
+    names = patterns if patterns and isinstance(patterns, list) else [patterns]
+    useless = [
+        name
+        for name in names
+        if isinstance(name, (str, list, type(None)))  # not a variable itself
+        and not (name and tf.compat.v1.get_collection(key, scope=name))
+    ]
+    if useless:
+        tf.compat.v1.logging.warning(
+            "vars_to_warm_start: no variable of the model matches %s: nothing is taken from %s for it.",
+            ", ".join(map(repr, useless)),
+            settings.ckpt_to_initialize_from,
+        )
+
+
 def check_role(config: Any) -> None:
     """Refuses to train in a process that TF_CONFIG made for something else."""
     if config.task_type in (run_config.TaskType.EVALUATOR, run_config.TaskType.PS):
@@ -103,7 +123,7 @@ def check_steps(steps: int | None, max_steps: int | None) -> None:
 def check_count(name: str, value: int | None, meaning: str) -> None:
     if value is None:
         return
-    if not isinstance(value, numbers.Integral):
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{meaning} must be int, got {type(value)}")
     if value <= 0:
         raise ValueError(f"Must specify {name} > 0, given: {value}. {meaning} must be positive.")
@@ -145,6 +165,10 @@ def as_tpu_config(config: Any, use_tpu: bool) -> RunConfig:
 
 
 def check_batch_sizes(train_batch_size: Any, eval_batch_size: Any, predict_batch_size: Any) -> None:
+    """Refuses batch sizes that cores can't have.
+
+    Differs from TPUEstimator: `True` is no 1.
+    """
     if train_batch_size is None:
         raise ValueError("`train_batch_size` cannot be `None`")
     sizes = {
@@ -155,7 +179,7 @@ def check_batch_sizes(train_batch_size: Any, eval_batch_size: Any, predict_batch
     for name, size in sizes.items():
         if size is None:
             continue
-        if not isinstance(size, (int, np.integer)):
+        if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
             raise TypeError(f"{name} must be int, got {type(size)}")
         if size <= 0:
             raise ValueError(f"{name} must be positive, got {size}")

@@ -240,8 +240,13 @@ def evaluate(run: Run, steps: int | None) -> dict[str, Any]:
 
     Returns:
       Metric name to value, `global_step` included.
+
+    Raises:
+      ValueError: all of data without end is to be evaluated.
     """
     program = run.compiled.program
+    if steps is None and _may_skip_steps(run):  # No hook of the user's could stop it.
+        run = dataclasses.replace(run, pipeline=dataclasses.replace(run.pipeline, must_end=True))
     marker = program.graph.get_operation_by_name(STEP_MARKER)
     final = tf.compat.v1.train.FinalOpsHook(program.eval_values)
     creator = _SessionCreator(run, program.host_ops, prefers_loop=_may_skip_steps(run))

@@ -161,6 +161,14 @@ def scalar_input(argument: str, key: str | None, tensor: object) -> UnfitInputEr
     )
 
 
+def endless_input() -> ValueError:
+    """Says that an evaluation of all the data would never end."""
+    return ValueError(
+        "input_fn gives data without end, and evaluate has no steps: it would never end. Pass evaluate(steps=...), or "
+        "repeat the dataset in training only."
+    )
+
+
 def dynamic_prediction_shape(key: str, tensor: object) -> UnfitModelError:
     """Says which prediction has a batch dimension only known at run time.
 

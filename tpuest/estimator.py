@@ -445,6 +445,7 @@ class Estimator(SavedModelExports):
         """Adds to a new program's graph what its first session needs."""
         if self._warm_start and path is None:
             tf.compat.v1.logging.info("Warm-starting with WarmStartSettings: %s", self._warm_start)
+            arguments.tell_of_useless_patterns(self._warm_start)
             tf.compat.v1.train.warm_start(*self._warm_start)
         if program.mode == ModeKeys.TRAIN:
             summaries = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SUMMARIES)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuest import _tf, signatures
+from tpuest import _tf, errors, signatures
 from tpuest.compat import tpu_util
 from tpuest.core_batches import (
     CoreBatches,
@@ -111,12 +111,14 @@ class InputPipeline:
       is_reusable: whether batches may feed the model of another call: tensors of a graph are only that graph's.
       topology: where the batches go.
       flatten: gives the flat tensors of one element, in the order of `inputs()`.
-      read: makes the eager dataset of a host, from a function that finds variables' handles and the host's number.
+      read: makes the eager dataset of a host, from a function that finds variables' handles, the host's number and
+        `must_end`.
       core_batches: how a batch is cut for the cores; `None` without cores.
       partial: keeps the flat batches that are too small for the cores; `None` where any size will do.
       reads_variables: whether batches depend on the model's variables, such as its global step.
       sparse_kinds: feature's key to what it was before embeddings encoded it.
       stays_on_host: whether a TPU's hosts hand batches on themselves, as ids of embeddings are.
+      must_end: whether data that is known to have no end is refused.
     """
 
     features: Any
@@ -132,6 +134,7 @@ class InputPipeline:
     reads_variables: bool
     sparse_kinds: Mapping[str, SparseKind] = dataclasses.field(default_factory=dict)
     stays_on_host: bool = False
+    must_end: bool = False
 
     def inputs(self) -> list[tf.Tensor]:
         """Lists the graph's tensors that a batch stands for."""
@@ -157,6 +160,9 @@ class InputPipeline:
 
         Args:
           read_variable: gives the handle of a variable that `input_fn` reads, from its name and node.
+
+        Raises:
+          ValueError: `must_end` says so, and the data has no end.
         """
         if self.partial is not None:
             self.partial.start_over()
@@ -177,7 +183,7 @@ class InputPipeline:
         return [] if self.partial is None else self.partial.take()
 
     def _dataset_of_host(self, read_variable: Callable, host_id: int) -> tf.data.Dataset:
-        dataset = self.read(read_variable, host_id)
+        dataset = self.read(read_variable, host_id, self.must_end)
         return dataset if self.topology.is_tpu else _tf.without_autotuning(dataset)
 
 
@@ -206,6 +212,7 @@ def build_pipeline(call: InputCall, source: TransplantSource) -> InputPipeline:
         for element in elements:
             _check_dropped_labels(element)
     batches = [features_and_labels(element, call.mode) for element in elements]
+    _tell_of_other_batch_size(call, batches)
     initializers = graph.get_collection(_TABLES)
     if are_datasets:
         # The pipeline runs them where it reads; the model's session must not run them again at each call.
@@ -276,6 +283,21 @@ def features_and_labels(element: Any, mode: str) -> tuple[Any, Any]:
     return element[0], None if mode == ModeKeys.PREDICT else element[1]
 
 
+def _tell_of_other_batch_size(call: InputCall, batches: list) -> None:
+    """Warns if all tensors have as many examples as `input_fn` was not told to give."""
+    expected = call.batch_sizes.input_batch_size
+    if expected is None or call.batch_axis is not None:
+        return
+    shapes = [leaf.shape for leaf in flatten_tensors(batches) if isinstance(leaf, tf.Tensor)]
+    sizes = {shape.as_list()[0] for shape in shapes if shape.rank}
+    if len(sizes) == 1 and None not in sizes and expected not in sizes:
+        tf.compat.v1.logging.warning(
+            "input_fn gives batches of %d examples, and params['batch_size'] is %d. Batch by params['batch_size'].",
+            *sizes,
+            expected,
+        )
+
+
 def _check_dropped_labels(element: Any) -> None:
     """Refuses labels whose shape isn't known, as the original did: it took them to the cores."""
     if isinstance(element, (list, tuple)) and len(element) == 2:
@@ -319,9 +341,13 @@ class _Reader:
     mode: str
     source: TransplantSource
 
-    def dataset(self, read_variable: Callable) -> tf.data.Dataset:
+    def dataset(self, read_variable: Callable, must_end: bool) -> tf.data.Dataset:
         if isinstance(self.result, tf.data.Dataset):
-            return self._from_dataset(read_variable)
+            made = self._from_dataset(read_variable)
+            # A number that another host has isn't known while its pipeline is described.
+            if must_end and tf.get_static_value(made.cardinality()) == tf.data.INFINITE_CARDINALITY:
+                raise errors.endless_input()
+            return made
         tensors = flatten_tensors(self.batch)
         # Version 1's map ends the data where an iterator or a queue of the graph does; version 2's reports an error.
         forever = tf.compat.v1.data.Dataset.range(tf.int64.max)
@@ -332,8 +358,8 @@ class _Reader:
             return flatten_tensors(features_and_labels(element, self.mode))
         return list(element)
 
-    def flat_dataset(self, read_variable: Callable) -> tf.data.Dataset:
-        dataset = self.dataset(read_variable)
+    def flat_dataset(self, read_variable: Callable, must_end: bool) -> tf.data.Dataset:
+        dataset = self.dataset(read_variable, must_end)
         pack = lambda *element: tuple(self.flatten(element if len(element) > 1 else element[0]))
         return dataset.map(pack) if isinstance(self.result, tf.data.Dataset) else dataset
 
@@ -374,10 +400,10 @@ def _host_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
     (reader,) = readers
     num_replicas = call.topology.num_replicas
 
-    def read(read_variable, host_id):
+    def read(read_variable, host_id, must_end):
         if num_replicas == 1:
-            return reader.dataset(read_variable)
-        return _whole_steps(reader.flat_dataset(read_variable), num_replicas)
+            return reader.dataset(read_variable, must_end)
+        return _whole_steps(reader.flat_dataset(read_variable, must_end), num_replicas)
 
     return InputPipeline(
         features=features,
@@ -420,11 +446,13 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
     cut = cut.with_partitions(call.config.tpu_config, call.topology)
     partial = PartialBatches(cut)
 
-    def read(read_variable, host_id):
+    def read(read_variable, host_id, must_end):
         # Where several hosts read the one stream, the first keeps what is left for all.
         is_read_elsewhere = host_id > 0 and len(readers) == 1
         streams = [
-            cut.stream(reader.flat_dataset(read_variable), partial.set_aside(is_read_elsewhere))
+            cut.stream(
+                reader.flat_dataset(read_variable, must_end), partial.set_aside(is_read_elsewhere)
+            )
             for reader in readers
         ]
         return _streams_of_hosts(streams, call.topology)[host_id]

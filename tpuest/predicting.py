@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 
 def choose(predictions: Any, predict_keys: Sequence[str] | None) -> Any:
     """Leaves out the predictions that nobody asked for.
@@ -17,6 +19,13 @@ def choose(predictions: Any, predict_keys: Sequence[str] | None) -> Any:
     if not isinstance(predictions, dict):
         raise ValueError("predict_keys argument is not valid in case of non-dict predictions.")
     chosen = {key: value for key, value in predictions.items() if key in predict_keys}
+    if isinstance(predict_keys, str) and chosen:
+        tf.compat.v1.logging.warning(
+            "predict_keys is the string %r, which chooses every key that is part of it: %s. Write predict_keys=[%r].",
+            predict_keys,
+            list(chosen),
+            predict_keys,
+        )
     if not chosen:
         raise ValueError(
             f"Expected to run at least one output from {list(predictions)}, provided {predict_keys}."

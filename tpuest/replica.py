@@ -347,9 +347,7 @@ def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
     eval_metric_ops = {} if is_tpu_spec else dict(spec.eval_metric_ops or {})
     host_ops = None
     if is_tpu_spec and spec.eval_metrics is not None:
-        eval_metric_ops = metrics.trace_metrics(
-            lambda: host.call("eval_metrics", spec.eval_metrics)
-        )
+        eval_metric_ops = metrics.trace_metrics(lambda: _call_metric_fn(spec, host))
     elif eval_metric_ops:
         eval_metric_ops = metrics.trace_metrics(lambda: spec.eval_metric_ops)
     if is_tpu_spec and spec.host_call is not None:
@@ -373,6 +371,13 @@ def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
         "scaffold": scaffold or tf.compat.v1.train.Scaffold(),
         "restores_plainly": _has_default_saver(scaffold),
     }
+
+
+def _call_metric_fn(spec: TPUEstimatorSpec, host: _Host) -> Any:
+    made = host.call("eval_metrics", spec.eval_metrics)
+    if made is None and spec.mode == ModeKeys.EVAL:
+        tf.compat.v1.logging.warning("metric_fn returned None: evaluation gives the loss only.")
+    return made
 
 
 def _has_default_saver(scaffold: Any) -> bool:

@@ -209,7 +209,7 @@ class RunConfig:
             save_checkpoints_steps, save_checkpoints_secs
         )
         self._set(
-            model_dir=_resolve_model_dir(_path_to_str(model_dir), tf_config),
+            model_dir=_resolve_model_dir(path_to_str(model_dir), tf_config),
             tf_random_seed=tf_random_seed,
             save_summary_steps=save_summary_steps,
             save_checkpoints_steps=save_steps,
@@ -295,7 +295,7 @@ class RunConfig:
                 raise ValueError(
                     f"Replacing {name} is not supported. Allowed properties are {_REPLACEABLE}."
                 )
-            setattr(self, "_" + name, _path_to_str(value) if name == "model_dir" else value)
+            setattr(self, "_" + name, path_to_str(value) if name == "model_dir" else value)
         self._keep_one_save_interval(changes)
         self._verify()
 
@@ -415,8 +415,17 @@ def _resolve_model_dir(model_dir: str | None, tf_config: Mapping[str, Any]) -> s
     return model_dir_in_tf_config
 
 
-def _path_to_str(path: Any) -> Any:
-    return os.fsdecode(path) if isinstance(path, os.PathLike) else path
+def path_to_str(path: Any) -> str | None:
+    """Reads a `model_dir`.
+
+    Raises:
+      TypeError: it is neither a string nor a path.
+    """
+    if path is None or isinstance(path, str):
+        return path
+    if not isinstance(path, os.PathLike):
+        raise TypeError(f"model_dir must be a string or a path, got {path!r}")
+    return os.fsdecode(path)
 
 
 def _refuse_parameter_server_strategy_2(strategy: Any) -> None:

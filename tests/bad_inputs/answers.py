@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from models import TWO_CORES, serving_input_receiver_fn
 
-from bad_inputs.room import UsersError, evaluating, exporting, fail, predicting, training
+from bad_inputs.room import WARNS, UsersError, evaluating, exporting, fail, predicting, training
 from tpuest import EstimatorSpec, TPUEstimatorSpec
 
 
@@ -205,6 +205,11 @@ CASES = {
         evaluating(spec_with(eval_metrics=_metric(fail, "outputs"))),
         UsersError,
         "mine",
+    ),
+    "a metric_fn that gives nothing": (
+        evaluating(spec_with(eval_metrics=_metric(lambda outputs: None, "outputs"))),
+        WARNS,
+        "metric_fn returned None: evaluation gives the loss only",
     ),
     "a metric named global_step": (
         evaluating(

@@ -6,6 +6,7 @@ from models import TWO_CORES, serving_input_receiver_fn
 
 import tpuest
 from bad_inputs.room import (
+    WARNS,
     Raising,
     UsersError,
     evaluating,
@@ -23,12 +24,29 @@ def _next_of_closed(room):
     next(predictions)
 
 
+def warm_starting(vars_to_warm_start):
+    """Trains a step from the values of the variables that are so named."""
+
+    def program(room):
+        start = tpuest.WarmStartSettings(str(room.model_dir), vars_to_warm_start)
+        models.make_estimator(room.empty, warm_start_from=start).train(
+            models.train_input_fn, steps=1
+        )
+
+    return program
+
+
 CASES = {
     "no steps": (training(call={"steps": 0}), ValueError, "Must specify steps > 0, given: 0"),
     "half a step": (
         training(call={"steps": 0.5}),
         TypeError,
         "Train steps must be int, got .*float",
+    ),
+    "a bool as steps": (
+        training(call={"steps": True}),
+        TypeError,
+        "Train steps must be int, got .*bool",
     ),
     "negative max_steps": (
         training(call={"max_steps": -1}),
@@ -90,6 +108,11 @@ CASES = {
         predicting(call={"predict_keys": ["nonsense"]}),
         ValueError,
         r"Expected to run at least one output from .*, provided \['nonsense'\]",
+    ),
+    "a string as predict_keys": (
+        predicting(call={"predict_keys": "outputs"}),
+        WARNS,
+        r"predict_keys is the string 'outputs', which chooses .*: \['outputs'\]. Write predict_keys=\['outputs'\]",
     ),
     "a hook of prediction": (
         predicting(call={"hooks": [1]}),
@@ -180,6 +203,13 @@ CASES = {
         RuntimeError,
         "Cannot find any TPU cores in the system.*tpuest --doctor.*use_tpu=False",
     ),
+    "the name of no TPU": (
+        lambda room: room.estimator(TWO_CORES, master="nonsense").train(
+            models.train_input_fn, steps=1
+        ),
+        RuntimeError,
+        "Cannot find any TPU cores in the system. Looked for: TPU 'nonsense'.*tpuest --doctor",
+    ),
     "a checkpoint whose tables the warm start misses": (
         lambda room: models.make_estimator(room.empty, warm_start_from="/none/model.ckpt-1").train(
             models.train_input_fn, steps=1
@@ -187,11 +217,23 @@ CASES = {
         tf.errors.NotFoundError,
         "Failed to find any matching files for /none/model.ckpt-1",
     ),
+    "a warm start with a pattern that matches nothing": (
+        warm_starting("nonsense"),
+        WARNS,
+        "vars_to_warm_start: no variable of the model matches 'nonsense': nothing is taken from .*model",
+    ),
+    "a warm start with a name that is no variable's": (
+        warm_starting(["w", "nonsense"]),
+        WARNS,
+        "vars_to_warm_start: no variable of the model matches 'nonsense': nothing is taken from .*model",
+    ),
+    "a warm start with no name": (
+        warm_starting([]),
+        WARNS,
+        r"vars_to_warm_start: no variable of the model matches \[\]: nothing is taken from .*model",
+    ),
     "a warm start with a bad pattern": (
-        lambda room: models.make_estimator(
-            room.empty,
-            warm_start_from=tpuest.WarmStartSettings(str(room.model_dir), vars_to_warm_start="["),
-        ).train(models.train_input_fn, steps=1),
+        warm_starting("["),
         ValueError,
         r"vars_to_warm_start must be a regular expression of variable names, got '\['",
     ),

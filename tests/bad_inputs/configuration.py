@@ -42,6 +42,11 @@ _CONSTRUCTOR = {
         TypeError,
         "train_batch_size must be int, got .*float",
     ),
+    "a bool as batch size": (
+        making(train_batch_size=True),
+        TypeError,
+        "train_batch_size must be int, got .*bool",
+    ),
     "a negative batch size": (
         making(train_batch_size=-8),
         ValueError,
@@ -112,6 +117,11 @@ _CONSTRUCTOR = {
         making(model_dir="/elsewhere"),
         ValueError,
         "`model_dir` are set both in constructor and `RunConfig`.*'/elsewhere'",
+    ),
+    "a number as model_dir": (
+        making(config=tpuest.RunConfig(), model_dir=7),
+        TypeError,
+        "model_dir must be a string or a path, got 7",
     ),
     "export version 3": (
         making(export_saved_model_api_version=3),
@@ -253,6 +263,11 @@ _CONFIG = {
         run_config(session_config=1),
         ValueError,
         "session_config must be instance of ConfigProto, got 1",
+    ),
+    "a number as model_dir of RunConfig": (
+        run_config(model_dir=7),
+        TypeError,
+        "model_dir must be a string or a path, got 7",
     ),
     "no model_dir but an empty one": (
         run_config(model_dir=""),

@@ -3,7 +3,7 @@
 import models
 import numpy as np
 import tensorflow.compat.v1 as tf
-from models import TWO_CORES, X, Y
+from models import CPU, TWO_CORES, X, Y
 
 from bad_inputs.room import WARNS, UsersError, evaluating, fail, predicting, training
 
@@ -63,6 +63,11 @@ def _dense_features():
     return {"x": X}
 
 
+def fours(params):
+    return models.one_epoch_input_fn({**params, "batch_size": 4})
+
+
+ON_CPU_AND_CORES = {"on CPU": CPU, "on cores": TWO_CORES}
 CASES = {
     "a list of examples": (
         training(input_fn=giving([{"x": X}] * 3)),
@@ -193,6 +198,22 @@ CASES = {
         tf.errors.OpError,
         "yielded an element that did not match the expected structure",
     ),
+    **{
+        f"batches of four where eight were asked for, {where}": (
+            evaluating(input_fn=fours, num_cores=num_cores),
+            WARNS,
+            r"input_fn gives batches of 4 examples, and params\['batch_size'\] is 8. Batch by params",
+        )
+        for where, num_cores in ON_CPU_AND_CORES.items()
+    },
+    **{
+        f"data without end to evaluate, {where}": (
+            evaluating(input_fn=models.train_input_fn, num_cores=num_cores),
+            ValueError,
+            r"input_fn gives data without end, and evaluate has no steps.*Pass evaluate\(steps=",
+        )
+        for where, num_cores in ON_CPU_AND_CORES.items()
+    },
     "no data to evaluate": (
         evaluating(input_fn=lambda params: models.one_epoch_input_fn(params).take(0)),
         WARNS,

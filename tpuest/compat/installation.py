@@ -17,11 +17,14 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import tensorflow as tf
+
 from tpuest import _tf, topology
 from tpuest.compat import api, colab, simulated_serving, table, trace
 from tpuest.compat.modules import ModuleTree, OldModuleFinder, resolve
 
 _ABSENT = object()
+_ROOTS = ("tensorflow.contrib", "tensorflow.estimator", "tensorflow_estimator")
 
 
 class _Installation:
@@ -37,11 +40,14 @@ _installation = _Installation()
 def install() -> None:
     """Makes old names resolve: tf.contrib, tf.estimator, tensorflow_estimator, moved private names.
 
-    A second call does nothing. The names cost nothing until they are used.
+    A second call does nothing. The names cost nothing until they are used. A module that is imported under one of
+    them already stays what it is, with a warning.
     """
     if _installation.undo is not None:
         return
+    _tell_of_others()
     with contextlib.ExitStack() as undo:
+        _keep_what_roots_have(undo)
         _add_finders(undo)
         _set_on_roots(undo)
         _replace_api(undo, table.REPLACED)
@@ -81,6 +87,26 @@ def installed() -> Iterator[None]:
 def tree() -> ModuleTree:
     """Gives the old modules; members that were found stay found over a second install."""
     return ModuleTree(table.ROWS, table.STAND_INS, table.ALIASES, table.ADVICE)
+
+
+def _tell_of_others() -> None:
+    """Warns of modules by old names that somebody else has put there: imports find them first."""
+    for name in _ROOTS:
+        if name in sys.modules:
+            tf.compat.v1.logging.warning(
+                "%s is imported already, from %s, and stays what it is. Call tpuest.install() first, or leave the other "
+                "one out.",
+                name,
+                getattr(sys.modules[name], "__file__", None) or "no file",
+            )
+
+
+def _keep_what_roots_have(undo: contextlib.ExitStack) -> None:
+    """Notes what others have put there: importing a module sets it on its parent."""
+    for root in api.roots():
+        for name in ("contrib", "estimator"):
+            if name in vars(root):
+                undo.callback(setattr, root, name, vars(root)[name])
 
 
 def _add_finders(undo: contextlib.ExitStack) -> None:
