@@ -2,6 +2,7 @@
 
     remote_worker_program.py worker PORT
     remote_worker_program.py train PORT DIRECTORY
+    remote_worker_program.py embeddings PORT DIRECTORY
 
 The program prints one line of JSON for each moment to kill at, and for each result.
 """
@@ -16,12 +17,16 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import models
 import tensorflow.compat.v1 as tf
+import test_embeddings
 
 from tpuest import _tf, tpu_system
+from tpuest.embedding_config import AdagradParameters
 from tpuest.topology import Topology
 
 DEVICE = "/job:worker/replica:0/task:0/device:CPU:0"
 STEPS_OF_A_LOOP = 25
+# The data of the embeddings begins anew after every other step, and so after a checkpoint.
+EMBEDDING_STEPS_SAVED = 24
 SECONDS_OF_A_BATCH = 0.02
 FEW = 5
 SECONDS_TO_START = SECONDS_TO_COME_BACK = 60
@@ -90,17 +95,17 @@ def slowly(input_fn, announced=None):
     """
     numbers = itertools.count()
 
-    def wait(x):
+    def wait(labels):
         time.sleep(SECONDS_OF_A_BATCH)
         if announced is not None and next(numbers) == FEW:
             say(announced)
-        return x
+        return labels
 
     def slow_input_fn(params):
         def slow(features, labels):
-            x = tf.numpy_function(wait, [features["x"]], tf.float32)
-            x.set_shape(features["x"].shape)
-            return {"x": x}, labels
+            slowed = tf.numpy_function(wait, [labels], tf.float32)
+            slowed.set_shape(labels.shape)
+            return features, slowed
 
         return input_fn(params).map(slow)
 
@@ -132,6 +137,23 @@ def train(cluster, directory):
     say("left", error_of(lambda: lonely.train(input_fn, steps=100, saving_listeners=[listener])))
 
 
+def embeddings_estimator(directory):
+    """Gives an estimator of a table with slots."""
+    spec = test_embeddings.spec_of(AdagradParameters(0.1))
+    return test_embeddings.make_estimator(
+        directory, spec, save_checkpoints_steps=EMBEDDING_STEPS_SAVED
+    )
+
+
+def train_embeddings(cluster, directory):
+    worker = Worker(cluster, SECONDS_TO_COME_BACK)
+    estimator = embeddings_estimator(directory)
+    estimator._topology = lambda mode: worker.find()
+    input_fn, max_steps = slowly(test_embeddings.input_fn), 3 * EMBEDDING_STEPS_SAVED
+    estimator.train(input_fn, max_steps=max_steps, saving_listeners=[Saved()])
+    say("trained")
+
+
 def error_of(act):
     try:
         act()
@@ -142,7 +164,5 @@ def error_of(act):
 
 if __name__ == "__main__":
     role, port, *directory = sys.argv[1:]
-    if role == "worker":
-        work(cluster_at(port))
-    else:
-        train(cluster_at(port), *directory)
+    run = {"worker": work, "train": train, "embeddings": train_embeddings}[role]
+    run(cluster_at(port), *directory)

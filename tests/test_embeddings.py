@@ -66,13 +66,14 @@ def model_of(embed):
     return model_fn
 
 
-def make_estimator(model_dir, spec, use_tpu=True, embed=None, deployment=None):
+def make_estimator(model_dir, spec, use_tpu=True, embed=None, deployment=None, **run_config):
     feature_columns = spec.feature_columns
     deployment = deployment or InputPipelineConfig.PER_HOST_V1
     config_of_run = tpuest.RunConfig(
         model_dir=str(model_dir),
         save_summary_steps=0,
         tpu_config=TPUConfig(2, per_host_input_for_training=deployment),
+        **run_config,
     )
     return tpuest.TPUEstimator(
         model_of(embed or (lambda features: DenseFeatures(feature_columns)(features))),

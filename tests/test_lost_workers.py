@@ -10,10 +10,12 @@ import models
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+import test_embeddings as embeddings
 from models import CPU, TWO_CORES
+from test_embedding_hardware import memory_for  # noqa: F401  A fixture.
 
 import tpuest
-from tpuest import recovery, topology, tpu_system
+from tpuest import embedding_config, recovery, topology, tpu_system
 from tpuest.loop import CompiledProgram
 from tpuest.recovery import LIMIT_VARIABLE, Recovery
 
@@ -324,6 +326,37 @@ def test_training_goes_on_where_the_tpu_is_initialised_anew(tmp_path, lose, clus
     estimator.train(models.train_input_fn, max_steps=12)
     assert_trained(estimator, 4, 6, 2)
     assert len(cluster.found) == 2
+
+
+@pytest.mark.parametrize("is_found_anew", [False, True], ids=["in the same place", "found anew"])
+@pytest.mark.parametrize("in_hardware", [False, True], ids=["variables", "hardware"])
+def test_tables_of_embeddings_and_their_slots_go_on_from_the_checkpoint(
+    tmp_path, lose, cluster, request, in_hardware, is_found_anew
+):
+    """A step has updated the tables before the loss is known: they are restored like any variable."""
+    parameters = embedding_config.AdagradParameters(0.1)
+    if in_hardware:
+        request.getfixturevalue("memory_for")(parameters)
+
+    def train(name):
+        directory, spec = tmp_path / name, embeddings.spec_of(parameters)
+        estimator = embeddings.make_estimator(directory, spec, save_checkpoints_steps=4)
+        if is_found_anew:
+            estimator._topology = lambda mode: cluster.find()
+        estimator.train(embeddings.input_fn, max_steps=10)
+        names = estimator.get_variable_names()
+        return {name: estimator.get_variable_value(name) for name in names}
+
+    expected = train("whole")
+    calls = lose(lambda call: call == 2)
+    values = train("lost")
+    assert len(calls) == 6  # loops of two steps: one is lost
+    assert len(cluster.found) == (2 if is_found_anew else 0)
+    assert (
+        {f"{embeddings.TABLE}", f"{embeddings.TABLE}/Adagrad"} <= values.keys() == expected.keys()
+    )
+    for name, value in values.items():
+        np.testing.assert_allclose(value, expected[name], RTOL, err_msg=name)
 
 
 def test_what_is_under_way_beside_a_loss_hears_of_it(tmp_path, lose, cluster):

@@ -11,7 +11,13 @@ import time
 import models
 import numpy as np
 import pytest
-from remote_worker_program import STEPS_OF_A_LOOP
+import tensorflow as tf
+import test_embeddings
+from remote_worker_program import (
+    EMBEDDING_STEPS_SAVED,
+    STEPS_OF_A_LOOP,
+    embeddings_estimator,
+)
 from test_workers import free_ports
 
 PROGRAM = str(pathlib.Path(__file__).with_name("remote_worker_program.py"))
@@ -45,42 +51,51 @@ class Process:
         return self._child.wait(timeout=120)
 
 
+class Room:
+    """Starts processes; none is left behind."""
+
+    def __init__(self, directory, stack):
+        self._directory = directory
+        self._stack = stack
+        (self._port,) = free_ports(1)
+
+    def start(self, role, *arguments):
+        process = Process(self._directory / f"{role}.log", role, self._port, *arguments)
+        self._stack.callback(process.kill)
+        return process
+
+    def start_worker(self):
+        worker = self.start("worker")
+        worker.wait_for("ready")
+        return worker
+
+
+def kill(worker):
+    time.sleep(SECONDS_TO_KILL)
+    worker.kill()
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """Gives the directory of a training whose worker is killed again and again, and what came of it."""
     directory = tmp_path_factory.mktemp("remote")
-    (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
-
-        def start(*arguments):
-            process = Process(directory / f"{arguments[0]}.log", *arguments)
-            stack.callback(process.kill)
-            return process
-
-        def start_worker():
-            worker = start("worker", port)
-            worker.wait_for("ready")
-            return worker
-
-        def kill(worker):
-            time.sleep(SECONDS_TO_KILL)
-            worker.kill()
-
-        worker = start_worker()
-        trainer = start("train", port, directory / "model")
+        room = Room(directory, stack)
+        worker = room.start_worker()
+        trainer = room.start("train", directory / "model")
         for step in (STEPS_OF_A_LOOP, 2 * STEPS_OF_A_LOOP):
             trainer.wait_for("saved", step)
             kill(worker)
-            worker = start_worker()
+            worker = room.start_worker()
         told = {"trained": trainer.wait_for("trained")}
         trainer.wait_for("evaluating")
         kill(worker)
-        worker = start_worker()
+        worker = room.start_worker()
         told["evaluated"] = trainer.wait_for("evaluated")
         trainer.wait_for("predicting")
         kill(worker)
         told["predicted"] = trainer.wait_for("predicted")
-        worker = start_worker()
+        worker = room.start_worker()
         trainer.wait_for("saved")
         kill(worker)
         told["left"] = trainer.wait_for("left")
@@ -125,3 +140,23 @@ def test_training_whose_worker_stays_away_ends(told):
     _, results = told
     assert results["left"] == "UnavailableError"
     assert results["exit code"] == 0
+
+
+def test_tables_of_embeddings_and_their_slots_go_on_with_the_new_worker(tmp_path):
+    with contextlib.ExitStack() as stack:
+        room = Room(tmp_path, stack)
+        worker = room.start_worker()
+        trainer = room.start("embeddings", tmp_path / "lost")
+        trainer.wait_for("saved", EMBEDDING_STEPS_SAVED)
+        kill(worker)
+        room.start_worker()
+        trainer.wait_for("trained")
+        assert trainer.exit_code() == 0
+    with models.simulation(models.ONE_CORE):
+        whole = embeddings_estimator(tmp_path / "whole")
+        whole.train(test_embeddings.input_fn, max_steps=3 * EMBEDDING_STEPS_SAVED)
+    assert ", attempt 1 of 5" in (tmp_path / "embeddings.log").read_text()
+    assert any("Adagrad" in name for name in whole.get_variable_names())
+    for name in whole.get_variable_names():
+        value = tf.train.load_variable(str(tmp_path / "lost"), name)
+        np.testing.assert_allclose(value, whole.get_variable_value(name), RTOL, err_msg=name)
