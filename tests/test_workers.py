@@ -23,6 +23,7 @@ SECONDS = 300
 SCENARIOS = (
     "together",
     "data_that_ends_earlier_on_one",
+    "data_that_ends_earlier_on_one_without_hooks",
     "the_chief_stops_early",
     "one_fetches_something_else",
 )
@@ -37,12 +38,12 @@ def free_ports(count):
 
 
 @contextlib.contextmanager
-def two_workers(directory, *scenarios, log=None):
+def two_workers(directory, *scenarios, log=None, program=PROGRAM):
     """Starts a chief and a worker that run scenarios; none is left behind."""
     ports = free_ports(2)
     processes = [
         subprocess.Popen(
-            [sys.executable, PROGRAM, str(index), *ports, str(directory), *scenarios],
+            [sys.executable, program, str(index), *ports, str(directory), *scenarios],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -65,7 +66,7 @@ def run(tmp_path_factory):
     with two_workers(directory, *SCENARIOS) as processes:
         outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
     results = [[json.loads(line) for line in output.splitlines()] for output in outputs]
-    assert [len(lines) for lines in results] == [4, 4]
+    assert [len(lines) for lines in results] == [len(SCENARIOS)] * 2
     return directory, list(zip(*results, strict=True))
 
 
@@ -96,15 +97,15 @@ def test_only_the_chief_writes_and_a_master_evaluates(run):
 
 
 def test_workers_end_together_when_the_data_of_one_ends(run):
-    assert run[1][1] == (3, 3)
+    assert run[1][1] == run[1][2] == (3, 3)
 
 
 def test_workers_end_together_when_the_chief_stops_early(run):
-    assert run[1][2] == (2, 2)
+    assert run[1][3] == (2, 2)
 
 
 def test_workers_that_fetch_different_tensors_are_told_so(run):
-    for message in run[1][3]:
+    for message in run[1][4]:
         assert "pass the same hooks to train on every worker" in message
 
 

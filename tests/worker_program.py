@@ -88,6 +88,11 @@ def data_that_ends_earlier_on_one():
     return watch.num_steps
 
 
+def data_that_ends_earlier_on_one_without_hooks():
+    trained = estimator("no_hooks").train(input_fn(3 + INDEX))
+    return int(trained.get_variable_value("global_step"))
+
+
 def the_chief_stops_early():
     watch, trained = Watch(), estimator("early")
     stop = tpuest.make_early_stopping_hook(

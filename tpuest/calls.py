@@ -29,6 +29,7 @@ from tpuest.replica import STEP_MARKER
 from tpuest.session import ReplicaSession
 from tpuest.topology import Topology
 from tpuest.variables import ReplicaVariables
+from tpuest.workers import together
 
 # Between two calls of the compiled loop the host looks at clocks and signals: seldom, but before people wonder.
 _SECONDS_PER_CALL = 1.0
@@ -191,7 +192,10 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
       The last step's loss, `None` if there was no step.
     """
     program = run.compiled.program
-    creator = _SessionCreator(run, program.host_ops, host_every, _may_skip_steps(run))
+    workers = program.topology.workers
+    # The loop would not ask them whether they have a batch.
+    prefers_loop = workers is None and _may_skip_steps(run)
+    creator = _SessionCreator(run, program.host_ops, host_every, prefers_loop)
     marker = program.graph.get_operation_by_name(STEP_MARKER)
     pace, loss = _Pace(), None
 
@@ -212,6 +216,7 @@ def train(run: Run, stop: own_hooks.StopAtStep | None, iterations: Any, host_eve
         return True
 
     with (
+        together(workers, "train"),
         _MonitoredRun(run, creator, run.hooks) as monitored,
         rescue.progress_saved(run.hooks, lambda: creator.session),
     ):
@@ -263,7 +268,10 @@ def evaluate(run: Run, steps: int | None) -> dict[str, Any]:
         pace.measure(session.num_steps, time.monotonic() - start)
         return True
 
-    with _MonitoredRun(run, creator, (*run.hooks, final)) as monitored:
+    with (
+        together(program.topology.workers, "evaluate"),
+        _MonitoredRun(run, creator, (own_hooks.AddUpMetrics(), *run.hooks, final)) as monitored,
+    ):
         while monitored.attempt(run_steps):
             pass
     if not creator.session.steps_done:

@@ -309,8 +309,10 @@ class Estimator(SavedModelExports):
             )
             with trace.graph_scope(program.graph):
                 results = calls.evaluate(run, steps)
-        with storage.optional(self.eval_dir(name), "The results of the evaluation"):
-            reports.write_evaluation(self.eval_dir(name), results, path)
+        workers = program.topology.workers
+        if workers is None or workers.is_chief:
+            with storage.optional(self.eval_dir(name), "The results of the evaluation"):
+                reports.write_evaluation(self.eval_dir(name), results, path)
         return results
 
     def _train(self, input_fn, hooks, steps, max_steps, listeners) -> Any:

@@ -322,6 +322,19 @@ class SummaryWriters(SessionRunHook):
         return None
 
 
+class AddUpMetrics(SessionRunHook):
+    """At the end of an evaluation has the metrics count what all workers have evaluated."""
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        session.check_metrics()
+
+    def end(self, session: Any) -> None:
+        session.add_up_metrics()
+
+    def steps_until_due(self, global_step: int) -> None:
+        return None
+
+
 class IterationsPerLoop:
     """Chooses how many steps one loop on the cores runs: a count, or what fits into so many seconds."""
 

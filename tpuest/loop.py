@@ -216,7 +216,7 @@ class CompiledProgram:
                 element = iterator.get_next_as_optional()
                 more = element.has_value()
                 workers = self.program.topology.workers
-                if workers is not None:
+                if workers is not None and self.program.mode == ModeKeys.TRAIN:
                     more = workers.agree(more)
 
                 def run():
@@ -364,6 +364,35 @@ class CompiledProgram:
         read = self._read_variables(targets)
         parts = {n: m for n, m in self._replicas_parts().items() if n in read}
         self.variables.combine({n: m for n, m in parts.items() if self.variables.has_value(n)})
+
+    def share_from_chief(self) -> None:
+        """Gives the program's variables on every worker the values of the chief's."""
+        names = [self.key(name) for name in sorted(self.program.source.variables())]
+        self.variables.share_from_chief(self.program.topology.workers, names)
+
+    def add_up_metrics(self) -> None:
+        """Counts in every worker's metrics what all of them have counted."""
+        parts = self.parts_of_metrics()
+        self.variables.combine(parts)
+        self.variables.add_up(self.program.topology.workers, parts)
+
+    def parts_of_metrics(self) -> dict[str, bool]:
+        """Gives the metrics' variables of which each replica holds a part, and whether they are the parts' mean.
+
+        Raises:
+          UnsupportedError: a metric has others.
+        """
+        parts = {n: m for n, m in self._replicas_parts().items() if n.startswith(self._prefix)}
+        written = self._find_written([self.program.eval_update])
+        steps = self.program.graph.get_collection(tf.compat.v1.GraphKeys.EVAL_STEP)
+        known = {*parts, *(self.key(step.op.name) for step in steps)}
+        others = [name.removeprefix(self._prefix) for name in written if name not in known]
+        if others:
+            raise UnsupportedError(
+                f"A metric that keeps {others[0]} in evaluation over several workers",
+                "Use tf.metrics, whose counters can be added up, or leave eval_distribute out.",
+            )
+        return parts
 
     def _sums(self) -> set[str]:
         return {name for name, is_mean in self._replicas_parts().items() if not is_mean}

@@ -21,6 +21,7 @@ from tpuest.loop import CompiledProgram
 from tpuest.partial import PartialStep
 from tpuest.pipeline import InputPipeline
 from tpuest.replica import STEP_MARKER
+from tpuest.spec import ModeKeys
 from tpuest.variables import ReplicaVariables
 from tpuest.workers import Workers, lost_worker
 
@@ -69,6 +70,8 @@ class ReplicaSession(_tf.SessionInterface):
         self._compiled = compiled
         self._topology = compiled.program.topology
         self._workers = self._topology.workers
+        # Those that take the same steps.
+        self._in_step_with = self._workers if compiled.program.mode == ModeKeys.TRAIN else None
         self._pipeline = pipeline
         self._host_every = host_every
         self._iterator = None
@@ -128,7 +131,7 @@ class ReplicaSession(_tf.SessionInterface):
 
     def goes_on(self, wants_to: bool) -> bool:
         """Says whether to run another step: if all workers want to."""
-        if self._workers is None:
+        if self._in_step_with is None:
             return wants_to
         with _tf.eager_mode(), _LostWorker(self._workers):
             return self._workers.go_on(wants_to)
@@ -136,7 +139,23 @@ class ReplicaSession(_tf.SessionInterface):
     def share_from_chief(self) -> None:
         """Gives every worker the values of the chief's variables."""
         if self._workers is not None:
-            self.variables.share_from_chief(self._workers)
+            with _LostWorker(self._workers):
+                self._compiled.share_from_chief()
+
+    def check_metrics(self) -> None:
+        """Refuses metrics that several workers can't count together.
+
+        Raises:
+          UnsupportedError: one isn't made of sums.
+        """
+        if self._workers is not None:
+            self._compiled.parts_of_metrics()
+
+    def add_up_metrics(self) -> None:
+        """Counts in the metrics what all workers have evaluated."""
+        if self._workers is not None:
+            with _tf.eager_mode(), _LostWorker(self._workers):
+                self._compiled.add_up_metrics()
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
         """Computes fetches; see `tf.compat.v1.Session.run`. `options` and `run_metadata` have no effect."""
@@ -256,7 +275,7 @@ class ReplicaSession(_tf.SessionInterface):
         """Runs `num_steps` steps and gives the last one's values by name."""
         unique = {t.name: t for t in (*targets, *self._every_step)}
         wanted = [unique[name] for name in sorted(unique)]
-        if self._workers is None:
+        if self._in_step_with is None:
             return self._run_unique_steps(wanted, feeds)
         # What this worker alone reads beside the step (the chief, when it last saved) must not make it another step.
         alone = [t for t in wanted if self._is_read_alone(t)]

@@ -288,16 +288,16 @@ def _topology_without_cores(config: Any, mode: str) -> Topology:
             "TF_CONFIG with parameter servers",
             "Leave them out of the cluster: the workers sum their gradients among themselves.",
         )
-    if mode == ModeKeys.TRAIN and config.num_worker_replicas > 1:
-        return _workers_topology(config)
     strategies = {ModeKeys.TRAIN: config.train_distribute, ModeKeys.EVAL: config.eval_distribute}
     strategy = strategies.get(mode)
-    if config.num_worker_replicas > 1 and isinstance(strategy, _MULTI_WORKER):
-        raise errors.UnsupportedError(
-            f"eval_distribute={type(strategy).__name__} on one of several workers",
-            "Leave it out, and evaluate on the chief or in a process of task type 'evaluator'.",
-        )
+    if config.num_worker_replicas > 1 and (mode == ModeKeys.TRAIN or is_multi_worker(strategy)):
+        return _workers_topology(config, strategy)
     return _host_topology() if strategy is None else _strategy_topology(strategy)
+
+
+def is_multi_worker(strategy: Any) -> bool:
+    """Says whether a strategy is for several processes."""
+    return isinstance(strategy, _MULTI_WORKER)
 
 
 class _Cluster:
@@ -306,15 +306,18 @@ class _Cluster:
     joined: Topology | None = None
 
 
-def _workers_topology(config: Any) -> Topology:
+def _workers_topology(config: Any, given: Any) -> Topology:
     """Joins the other workers of TF_CONFIG, once a process.
+
+    Args:
+      config: the estimator's `RunConfig`.
+      given: its strategy for the mode; `None` makes one.
 
     Raises:
       UnsupportedError: the strategy is for one machine, or of another kind.
       RuntimeError: TensorFlow has already run an op.
     """
-    given = config.train_distribute
-    if given is not None and not isinstance(given, _MULTI_WORKER):
+    if given is not None and not is_multi_worker(given):
         raise errors.UnsupportedError(
             f"TF_CONFIG with several workers and train_distribute={type(given).__name__}",
             "Pass tf.distribute.MultiWorkerMirroredStrategy, or leave it out.",

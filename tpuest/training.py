@@ -19,7 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import _tf
+from tpuest import _tf, topology
 from tpuest.errors import UnsupportedError
 from tpuest.estimator import Estimator
 from tpuest.run_config import TaskType
@@ -167,6 +167,11 @@ class _TrainingExecutor:
         """Trains as a chief, and evaluates after each checkpoint."""
         evaluating = self._evaluation_after_checkpoints(_ContinuousEvalListener())
         _check_cluster(self._estimator.config)
+        if topology.is_multi_worker(self._estimator.config.eval_distribute):
+            raise UnsupportedError(
+                "eval_distribute over several workers where a master evaluates while they train",
+                "Leave it out: the master then evaluates alone.",
+            )
         self._train((*self._train_spec.saving_listeners, evaluating))
 
     def run_ps(self) -> None:

@@ -100,18 +100,30 @@ class ReplicaVariables:
             self.tables.note_written()
         self.checkpoint = None
 
-    def share_from_chief(self, workers):
-        """Gives every worker of a cluster the values that the chief's variables have."""
+    def share_from_chief(self, workers, names):
+        """Gives every worker of a cluster the values that the chief's variables of these names have."""
         with _tf.eager_mode():
             names = [
                 name
-                for name in sorted(self._copies)
+                for name in names
                 if self.has_value(name) and _can_be_summed(self._copies[name][0].dtype)
             ]
             values = [self._copies[name][0].read_value() for name in names]
             for name, value in zip(names, workers.share_from_chief(values), strict=True):
                 for copy in self._copies[name]:
                     copy.assign(value)
+        if not workers.is_chief:
+            self.checkpoint = None
+
+    def add_up(self, workers, parts):
+        """Puts together what `combine` gave on each worker of a cluster, on all of them."""
+        with _tf.eager_mode():
+            names = [name for name in parts if self.has_value(name)]
+            values = [self._copies[name][0].read_value() for name in names]
+            for name, total in zip(names, workers.add_up(values), strict=True):
+                self._copies[name][0].assign(total / workers.count if parts[name] else total)
+                if parts[name]:
+                    self.combine({name: True})
 
     def combine(self, parts):
         """Puts together variables of which each replica holds a part, so that the first one's copy can be read.

@@ -1,4 +1,4 @@
-"""Several processes that train one model: what they must do alike, and what the chief alone does.
+"""Several processes that train or evaluate one model: what they must do alike, and what the chief alone does.
 
 TensorFlow's `MultiWorkerMirroredStrategy` sums over the processes; each sum waits for all of them. So the processes must
 run the same steps with the same sums, and end together:
@@ -6,17 +6,20 @@ run the same steps with the same sums, and end together:
     while workers.go_on(this one wants to):
       workers.check_alike(the tensors of the step)
       step: sums gradients
+
+In evaluation each runs the steps that its data has, and the counters of the metrics are summed at the end.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import functools
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -89,11 +92,49 @@ class Workers:
 
         return tf.function(share, autograph=False)(*values)
 
+    def add_up(self, values: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Gives every worker the sums over all of numbers of any shapes."""
+        times = self.strategy.num_replicas_in_sync // self.count
+
+        def add(*own):
+            totals = [sum_over_workers(self.strategy, v) for v in own]
+            return [tf.cast(t / tf.cast(times, t.dtype), t.dtype) for t in totals]
+
+        return tf.function(add, autograph=False)(*values)
+
     def _sum(self, numbers: list[int]) -> list[int]:
         """Adds up numbers of this worker and those of the others."""
         total = _sum_function(self.strategy)(tf.constant(numbers, tf.int64))
         times = self.strategy.num_replicas_in_sync // self.count
         return [int(number) // times for number in total.numpy()]
+
+
+class _Together:
+    """What this process does with the others now: they wait for it."""
+
+    task: str | None = None
+
+
+@contextlib.contextmanager
+def together(workers: Workers | None, task: str) -> Iterator[None]:
+    """Does something with all workers; nothing else of the kind may begin inside it.
+
+    Raises:
+      UnsupportedError: something is under way.
+    """
+    if workers is None:
+        yield
+        return
+    if _Together.task is not None:
+        raise UnsupportedError(
+            f"To {task} over several workers while they {_Together.task}",
+            "Leave eval_distribute out: this process then evaluates alone.",
+        )
+    _Together.task = task
+    try:
+        yield
+    finally:
+        _Together.task = None
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
