@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from tpuest import _tf
+from tpuest.compat import api, layers
 
 
 @contextlib.contextmanager
@@ -80,8 +81,6 @@ def keras_serves_layers() -> bool:
 @contextlib.contextmanager
 def keras_free_layers() -> Iterator[None]:
     """Puts tpuest's layers where `tf.compat.v1.layers` has Keras's, which refuse to work with Keras 3."""
-    from tpuest.compat import api, layers  # only now: programs without layers need not load them
-
     ours = {name: getattr(layers, name) for name in layers.__all__}
     # Not setattr: the attribute is a lazy module, and loading it is what fails.
     copies = [vars(module) for module in api.modules("layers")]
