@@ -56,6 +56,15 @@ def two_layers_of_layer_norm_lstm(rnn):
     return {"outputs": outputs, "first": states[0].c, "second": states[1].h}
 
 
+def nas(rnn):
+    return unrolled(rnn.NASCell(UNITS), constant(12, BATCH, TIME, DEPTH), LENGTHS)
+
+
+def nas_with_bias_and_projection(rnn):
+    cell = rnn.NASCell(UNITS, num_proj=UNITS - 2, use_bias=True, name="cell_of_mine")
+    return unrolled(cell, constant(13, BATCH, TIME, DEPTH))
+
+
 def conv1d_lstm(rnn):
     cell = rnn.Conv1DLSTMCell(input_shape=[5, 2], output_channels=3, kernel_shape=[3])
     return unrolled(cell, constant(6, BATCH, TIME, 5, 2), LENGTHS)
@@ -108,8 +117,8 @@ def bidirectional_layers(rnn):
 
 CASES = [
     layer_norm_lstm, layer_norm_lstm_gains, layer_norm_lstm_without_norm,
-    layer_norm_lstm_small_inputs, two_layers_of_layer_norm_lstm, conv1d_lstm, conv2d_lstm,
-    conv2d_lstm_of_a_name, conv3d_lstm, conv2d_lstm_with_skip_connection, bidirectional_layers,
+    layer_norm_lstm_small_inputs, two_layers_of_layer_norm_lstm, nas, nas_with_bias_and_projection,
+    conv1d_lstm, conv2d_lstm, conv2d_lstm_of_a_name, conv3d_lstm, conv2d_lstm_with_skip_connection, bidirectional_layers,
 ]  # fmt: skip
 
 

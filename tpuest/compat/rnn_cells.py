@@ -99,6 +99,80 @@ class LayerNormBasicLSTMCell(_cells.RNNCell):
         return contrib_layers.layer_norm(inputs, reuse=True, scope=scope)
 
 
+class NASCell(_cells.RNNCell):
+    """The cell that architecture search found (Zoph and Le 2017), with an optional projection."""
+
+    def __init__(
+        self,
+        num_units: int,
+        num_proj: int | None = None,
+        use_bias: bool = False,
+        reuse: bool | None = None,
+        **kwargs: Any,
+    ):
+        """Makes a cell.
+
+        Args:
+          num_units: size of the cell's memory.
+          num_proj: size of the output; None for `num_units`, without a projection.
+          use_bias: whether the gates have a bias.
+          reuse: whether the variables are there already.
+          **kwargs: a layer's, as `name` and `dtype`.
+        """
+        super().__init__(_reuse=reuse, **kwargs)
+        self._num_units = num_units
+        self._num_proj = num_proj
+        self._use_bias = use_bias
+
+    @property
+    def state_size(self) -> Any:
+        return _cells.LSTMStateTuple(self._num_units, self.output_size)
+
+    @property
+    def output_size(self) -> int:
+        return self._num_units if self._num_proj is None else self._num_proj
+
+    def call(self, inputs: tf.Tensor, state: Any) -> tuple:
+        """Makes a step: inputs are float `[batch_size, depth]`."""
+        cell, hidden = state
+        size = 8 * self._num_units
+        recalled = _product(hidden, "recurrent_kernel", size)
+        given = _product(inputs, "kernel", size)
+        if self._use_bias:
+            zeros = _v1.zeros_initializer()
+            bias = _v1.get_variable("bias", [size], dtype=inputs.dtype, initializer=zeros)
+            recalled = tf.nn.bias_add(recalled, bias)
+        pairs = zip(tf.split(given, 8, axis=1), tf.split(recalled, 8, axis=1), strict=True)
+        cell, hidden = _searched_step(cell, list(pairs))
+        if self._num_proj is not None:
+            hidden = _product(hidden, "projection_weights", self._num_proj)
+        return hidden, _cells.LSTMStateTuple(cell, hidden)
+
+
+def _product(inputs: tf.Tensor, name: str, size: int) -> tf.Tensor:
+    """Multiplies float `[batch_size, depth]` by a variable `[depth, size]`."""
+    shape = [inputs.shape.as_list()[-1], size]
+    return tf.matmul(inputs, _v1.get_variable(name, shape, dtype=inputs.dtype))
+
+
+def _searched_step(cell: tf.Tensor, pairs: list[tuple]) -> tuple:
+    """Gives the memory and the output, as the searched tree of operations computes them.
+
+    Args:
+      cell: the memory, float `[batch_size, num_units]`.
+      pairs: for each of eight leaves its share of the inputs and of the hidden state, of that shape.
+    """
+    leaves = [sum(pair) for pair in pairs]
+    leaves[3] = pairs[3][0] * pairs[3][1]
+    sigmoid, relu, tanh = tf.sigmoid, tf.nn.relu, tf.tanh
+    functions = (sigmoid, relu, sigmoid, relu, tanh, sigmoid, tanh, sigmoid)
+    a, b, c, d, e, f, g, h = (
+        function(leaf) for function, leaf in zip(functions, leaves, strict=True)
+    )
+    cell = tanh(tanh(a * b) + cell) * tanh(c + d)
+    return cell, tanh(cell * tanh(tanh(e * f) + sigmoid(g + h)))
+
+
 class ConvLSTMCell(_cells.RNNCell):
     """An LSTM cell that convolves (Shi et al. 2015)."""
 

@@ -804,6 +804,7 @@ ROWS: dict[str, dict[str, str]] = {
             "Conv3DLSTMCell",
             "ConvLSTMCell",
             "LayerNormBasicLSTMCell",
+            "NASCell",
             "stack_bidirectional_dynamic_rnn",
         ),
         "LayerRNNCell": "tensorflow.python.keras.layers.legacy_rnn.rnn_cell_impl:LayerRNNCell",
