@@ -168,6 +168,14 @@ def test_unknown_name_says_what_to_use(old_names, statement, error, words):
         exec(statement, {"tf": tf})  # noqa: S102
 
 
+def test_part_of_contrib_of_which_nothing_is_carried_can_be_imported(old_names):
+    from tensorflow.contrib import graph_editor
+
+    assert "grid_rnn" not in dir(tf.contrib)
+    with pytest.raises(UnsupportedAttributeError, match=r"tf\.contrib\.graph_editor\.sgv is not"):
+        graph_editor.sgv()
+
+
 def test_unknown_name_is_absent_to_hasattr(old_names):
     assert not hasattr(tf.contrib, "nothing_of_that_name")
 

@@ -128,6 +128,15 @@ class ModuleTree:
             "issue of tpuest."
         )
 
+    def _carries_some_of(self, path: str) -> bool:
+        """Says whether a module, or one below it, has members."""
+        found = {
+            *self.aliases,
+            *self.stand_ins,
+            *(known for known, rows in self.rows.items() if rows),
+        }
+        return any(known == path or known.startswith(f"{path}.") for known in found)
+
     def members(self, path: str) -> Iterator[str]:
         """Lists the names of a module that work here."""
         for name, target in self.rows.get(path, {}).items():
@@ -138,7 +147,10 @@ class ModuleTree:
             name = below.removeprefix(prefix)
             if name == below or "." in name or name in self.rows.get(path, {}):
                 continue
-            if below not in self.aliases or _is_installed(self.aliases[below]):
+            if below in self.aliases:
+                if _is_installed(self.aliases[below]):
+                    yield name
+            elif self._carries_some_of(below):
                 yield name
         for stand_in in self.stand_ins.get(path, ()):
             if _is_installed(stand_in):
@@ -215,7 +227,11 @@ def missing_package(package: str, what: str) -> ModuleNotFoundError:
     )
 
 
-_DISTRIBUTIONS = {"tf_slim": "tf-slim", "tf_keras": "tf-keras"}
+_DISTRIBUTIONS = {
+    "tensorflow_gan": "tensorflow-gan",
+    "tf_slim": "tf-slim",
+    "tf_keras": "tf-keras",
+}
 
 
 def resolve(target: str, what: str) -> Any:

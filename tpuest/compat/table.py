@@ -334,6 +334,35 @@ _CANNED_MODULES = {
     f"{_ORIGINAL}.canned.prediction_keys": _rows("tpuest.compat.result_keys:", "PredictionKeys"),
 }
 
+# Parts of tf.contrib of which nothing is carried: programs import more than they use.
+_IMPORTED_ONLY = (
+    *("all_reduce", "batching", "bayesflow", "bigtable", "boosted_trees", "checkpoint"),
+    *("constrained_optimization", "copy_graph", "cudnn_rnn", "decision_trees", "deprecated"),
+    *(
+        "factorization",
+        "feature_column",
+        "ffmpeg",
+        "fused_conv",
+        "graph_editor",
+        "grid_rnn",
+        "hadoop",
+    ),
+    *("hooks", "ignite", "input_pipeline", "integrate", "kafka", "kernel_methods", "kinesis"),
+    *("labeled_tensor", "legacy_seq2seq", "libsvm", "linear_optimizer", "memory_stats"),
+    *("meta_graph_transform", "model_pruning", "nearest_neighbor", "optimizer_v2"),
+    *("periodic_resample", "proto", "quantization", "receptive_field", "recurrent"),
+    *(
+        "reduce_slice_ops",
+        "remote_fused_graph",
+        "resampler",
+        "rpc",
+        "saved_model",
+        "session_bundle",
+    ),
+    *("solvers", "sparsemax", "specs", "staging", "stat_summarizer", "tensor_forest"),
+    *("text", "timeseries"),
+)
+
 ROWS: dict[str, dict[str, str]] = {
     # tf.nn.rnn_cell without Keras: see KERAS_FREE
     "tensorflow.nn.rnn_cell": {
@@ -589,6 +618,11 @@ ROWS: dict[str, dict[str, str]] = {
         "crf_unary_score",
         "viterbi_decode",
     ),
+    "tensorflow.contrib.compiler": {},
+    "tensorflow.contrib.compiler.jit": {
+        "experimental_jit_scope": f"{V1}:xla.experimental.jit_scope",
+    },
+    "tensorflow.contrib.compiler.xla": {"compile": f"{V1}:xla.experimental.compile"},
     "tensorflow.contrib.data": _DATA,
     "tensorflow.contrib.distribute": {
         **_rows(
@@ -783,9 +817,7 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "tensorflow.contrib.predictor.predictor": _rows("tpuest.compat.predictor:", "Predictor"),
     # Programs import them for what only some of their options use.
-    "tensorflow.contrib.cudnn_rnn": {},
-    "tensorflow.contrib.memory_stats": {},
-    "tensorflow.contrib.rpc": {},
+    **{f"tensorflow.contrib.{name}": {} for name in _IMPORTED_ONLY},
     "tensorflow.contrib.quantize": dict.fromkeys(
         (
             "create_eval_graph",
@@ -859,6 +891,7 @@ ROWS: dict[str, dict[str, str]] = {
 }
 
 STAND_INS: dict[str, tuple[str, ...]] = {
+    "tensorflow.contrib.gan": ("tensorflow_gan",),
     "tensorflow.contrib.layers": ("tf_slim", "tf_slim.layers"),
     "tensorflow.contrib.layers.summaries": ("tf_slim",),
     "tensorflow.contrib.losses": ("tf_slim.losses",),
@@ -875,6 +908,8 @@ STAND_INS: dict[str, tuple[str, ...]] = {
 }
 
 ALIASES: dict[str, str] = {
+    "tensorflow.contrib.autograph": "tensorflow.autograph",
+    "tensorflow.contrib.signal": "tensorflow.signal",
     "tensorflow.compat.v1.estimator": "tensorflow.estimator",
     "tensorflow.compat.v2.estimator": "tensorflow.estimator",
     "tensorflow_estimator.estimator": "tensorflow.estimator",
@@ -936,6 +971,7 @@ ALIASES: dict[str, str] = {
             "loss",
         )
     },
+    "tensorflow.contrib.rnn.python.ops.rnn": "tensorflow.contrib.rnn",
     "tensorflow.contrib.slim.data": "tf_slim.data",
     "tensorflow.contrib.slim.dataset_data_provider": "tf_slim.data.dataset_data_provider",
     "tensorflow.contrib.slim.evaluation": "tf_slim.evaluation",
@@ -944,6 +980,7 @@ ALIASES: dict[str, str] = {
     "tensorflow.contrib.slim.parallel_reader": "tf_slim.data.parallel_reader",
     "tensorflow.contrib.slim.python.slim": "tf_slim",
     "tensorflow.contrib.slim.tfexample_decoder": "tf_slim.data.tfexample_decoder",
+    "tensorflow.contrib.tensorboard.plugins": "tensorboard.plugins",
     "tensorflow.contrib.training.python.training.evaluation": "tensorflow.contrib.training",
     "tensorflow.contrib.training.python.training.hparam": "tpuest.compat.hparams",
     "tensorflow.contrib.training.python.training.training": "tensorflow.contrib.training",
