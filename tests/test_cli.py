@@ -21,6 +21,16 @@ TF1_PROGRAM = """
     import tensorflow.compat.v2 as v2
     import tensorflow.contrib.tpu as contrib_tpu
     from tensorflow import flags, gfile
+    from tensorflow.gfile import Exists
+    from tensorflow.train import AdamOptimizer
+    import tensorflow.python_io as records
+    import tensorflow.logging
+    assert Exists is tf.gfile.Exists and AdamOptimizer is tf.train.AdamOptimizer
+    assert records is tf.python_io and tensorflow is tf
+    from tensorflow.nn import rnn_cell
+    from tensorflow.keras.layers import Dense
+    from tensorflow.estimator.export import ServingInputReceiver
+    from tensorflow.python.ops import array_ops
     assert not hasattr(v2, "Session") and v1.Session is tf.Session
     assert contrib_tpu.TPUConfig is tf.estimator.tpu.TPUConfig
     import inspect

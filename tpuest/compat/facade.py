@@ -1,6 +1,7 @@
 """`import tensorflow` gives a TF 1 program TensorFlow 1's root, and everybody else the real one.
 
     import tensorflow as tf           in the program's files       ->  TF 1's root
+    from tensorflow.gfile import Glob in the program's files       ->  TF 1's tf.gfile
     import tensorflow as tf           in a library that uses TF 2  ->  tensorflow
     import tensorflow.compat.v2       anywhere                     ->  tensorflow's own
 
@@ -79,9 +80,15 @@ class _Importer:
     def __call__(
         self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
     ) -> Any:
-        if level or not _returns_root(name, fromlist) or not self._speaks_tf1(name, globals):
+        of_tensorflow = name == _TENSORFLOW or name.startswith(_TENSORFLOW + ".")
+        if level or not of_tensorflow or not self._speaks_tf1(name, globals):
             return self.real_import(name, globals, locals, fromlist, level)
-        self.real_import(name, globals, locals, None, 0)
+        module = _tf1_module(name)
+        if module is not None and fromlist:
+            return module
+        if fromlist and name != _TENSORFLOW:
+            return self.real_import(name, globals, locals, fromlist, level)
+        self.real_import(_TENSORFLOW if module else name, globals, locals, None, 0)
         root = tf1_root()
         for wanted in fromlist or ():
             if wanted != "*" and not hasattr(root, wanted):
@@ -106,8 +113,19 @@ class _Importer:
         return own is Dialect.TF1 or (own is Dialect.UNKNOWN and self._program is Dialect.TF1)
 
 
-def _returns_root(name: str, fromlist: Any) -> bool:
-    return name == _TENSORFLOW or (not fromlist and name.startswith(_TENSORFLOW + "."))
+@functools.cache
+def _tf1_module(name: str) -> types.ModuleType | None:
+    """Gives the public module that stood at a path below TensorFlow 1's root: tensorflow.gfile.
+
+    None for what isn't TensorFlow's own: Keras and the stand-ins are imported as they are.
+    """
+    first, *names = name.split(".")[1:] or [""]
+    if not first or first == "keras":
+        return None
+    module = functools.reduce(lambda m, n: getattr(m, n, None), [first, *names], tf1_root()._v1)
+    own = f"tensorflow._api.v2.compat.v1.{first}"
+    is_own = isinstance(module, types.ModuleType) and module.__name__.startswith(own)
+    return module if is_own else None
 
 
 def _import_submodule(name: str) -> None:
