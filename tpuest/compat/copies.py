@@ -28,13 +28,19 @@ def _make(cls: type, *args: Any, **kwargs: Any) -> Any:
       UnsupportedError: an argument of the copy's own has a value.
     """
     # Not above: it is a subclass of what imports this.
+    from tpuest.compat.carried_state import carrying_state
     from tpuest.tpu_estimator import TPUEstimator
 
+    cache_fns = [kwargs.pop(name, None) for name in ("train_cache_fn", "eval_cache_fn")]
+    if any(cache_fns) and "model_fn" in kwargs:
+        kwargs["model_fn"] = carrying_state(kwargs["model_fn"], *cache_fns)
+    elif any(cache_fns):
+        args = (carrying_state(args[0], *cache_fns), *args[1:])
     known = inspect.signature(TPUEstimator).parameters
     for name, value in kwargs.items():
         if name not in known and value is not None:
             raise UnsupportedError(
                 f"{name} of the program's own TPUEstimator ({cls.__module__})",
-                "Keep what passes from step to step in local variables of model_fn.",
+                "Leave it out: only train_cache_fn and eval_cache_fn are known besides TPUEstimator's.",
             )
     return TPUEstimator(*args, **{name: kwargs[name] for name in kwargs if name in known})
