@@ -15,6 +15,8 @@ from tpuest import topology
 from tpuest.compat import colab
 
 _Resolver = tf.distribute.cluster_resolver.TPUClusterResolver
+_connect = tf.config.experimental_connect_to_cluster
+_initialize = tf.tpu.experimental.initialize_tpu_system
 # Of a resolver without a TPU: what TF 1 said for tpu=''.
 _NO_MASTER = ""
 _CONNECT_SECONDS = 3
@@ -88,6 +90,28 @@ class TPUClusterResolver(_Resolver):
 
     def __deepcopy__(self, memo: dict) -> TPUClusterResolver:
         return self  # A connection isn't copied with the RunConfig that holds it.
+
+
+def connect_to_cluster(cluster_spec_or_resolver: Any, *args: Any, **kwargs: Any) -> None:
+    """Connects as `tf.config.experimental_connect_to_cluster`, unless the engine will or there's no TPU.
+
+    Differs from the original: TensorFlow 2 refuses outside eager execution, where TensorFlow 1 didn't.
+    """
+    if not _is_left_to_the_engine(cluster_spec_or_resolver):
+        _connect(cluster_spec_or_resolver, *args, **kwargs)
+
+
+def initialize_tpu_system(
+    cluster_resolver: Any = None,
+) -> tf.tpu.experimental.Topology | None:
+    """Gives the TPU's mesh; `None` where the engine will initialise it, or there is no TPU."""
+    if _is_left_to_the_engine(cluster_resolver):
+        return None
+    return _initialize(cluster_resolver)
+
+
+def _is_left_to_the_engine(resolver: Any) -> bool:
+    return getattr(resolver, "is_nothing", False) or not tf.executing_eagerly()
 
 
 def _asked_for(tpu: Any) -> str:

@@ -328,7 +328,17 @@ _FAKE_SUMMARY_WRITER = _rows("tpuest.compat.fake_summary_writer:", "FakeSummaryW
 _CANNED_MODULES = {
     **{
         f"{_ORIGINAL}.canned.{name}": {}
-        for name in ("baseline", "dnn", "dnn_linear_combined", "head", "linear", "optimizers")
+        for name in (
+            *("baseline", "dnn", "dnn_linear_combined", "head", "kmeans", "linear", "optimizers"),
+            *("rnn", "saved_model_estimator"),
+        )
+    },
+    **{
+        f"{_ORIGINAL}.head.{name}": {}
+        for name in (
+            *("base_head", "binary_class_head", "head_utils", "multi_class_head", "multi_head"),
+            *("multi_label_head", "regression_head", "sequential_head"),
+        )
     },
     f"{_ORIGINAL}.canned.metric_keys": _rows("tpuest.compat.result_keys:", "MetricKeys"),
     f"{_ORIGINAL}.canned.prediction_keys": _rows("tpuest.compat.result_keys:", "PredictionKeys"),
@@ -647,7 +657,7 @@ ROWS: dict[str, dict[str, str]] = {
         "TPUStrategy": f"{V1}:distribute.experimental.TPUStrategy",
         "get_distribution_strategy": f"{V1}:distribute.get_strategy",
         "has_distribution_strategy": f"{V1}:distribute.has_strategy",
-        "initialize_tpu_system": "tensorflow:tpu.experimental.initialize_tpu_system",
+        "initialize_tpu_system": "tpuest.compat.cluster_resolver:initialize_tpu_system",
     },
     "tensorflow.contrib.eager": {
         **_rows(
@@ -1061,6 +1071,12 @@ REPLACED: dict[tuple[str, str], str] = {
     ("tpu", "rewrite"): "tpuest.compat.tpu:rewrite",
     ("tpu", "shard"): "tpuest.compat.tpu:shard",
     ("tpu", "shutdown_system"): "tpuest.compat.tpu:shutdown_system",
+    ("tpu.experimental", "initialize_tpu_system"): (
+        "tpuest.compat.cluster_resolver:initialize_tpu_system"
+    ),
+    ("config", "experimental_connect_to_cluster"): (
+        "tpuest.compat.cluster_resolver:connect_to_cluster"
+    ),
     ("distribute.cluster_resolver", "TPUClusterResolver"): (
         "tpuest.compat.cluster_resolver:TPUClusterResolver"
     ),
