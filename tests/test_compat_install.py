@@ -168,6 +168,16 @@ def test_unknown_name_says_what_to_use(old_names, statement, error, words):
         exec(statement, {"tf": tf})  # noqa: S102
 
 
+def test_ready_made_head_can_be_derived_from_and_not_used(old_names):
+    from tensorflow_estimator.python.estimator.canned import head
+
+    class Head(head._BinaryLogisticHeadWithSigmoidCrossEntropyLoss):
+        """As libraries have it, for programs that don't use it."""
+
+    with pytest.raises(tpuest.UnsupportedError, match="as a model_fn"):
+        Head()
+
+
 def test_part_of_contrib_of_which_nothing_is_carried_can_be_imported(old_names):
     from tensorflow.contrib import graph_editor
 

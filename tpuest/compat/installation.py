@@ -86,7 +86,9 @@ def installed() -> Iterator[None]:
 @functools.cache
 def tree() -> ModuleTree:
     """Gives the old modules; members that were found stay found over a second install."""
-    return ModuleTree(table.ROWS, table.STAND_INS, table.ALIASES, table.ADVICE)
+    return ModuleTree(
+        table.ROWS, table.STAND_INS, table.ALIASES, table.ADVICE, table.READY_MADE_MODULES
+    )
 
 
 def _tell_of_others() -> None:

@@ -58,6 +58,7 @@ class ModuleTree:
       stand_ins: module path to the modules that serve names without a row, in order.
       aliases: module path to the module that stands there; holds for what is below, too.
       advice: path of a module, or of the modules below it, to the sentence of what isn't carried.
+      uncarried: paths of modules whose every name without a row can be imported, derived from, and not used.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class ModuleTree:
         stand_ins: Mapping[str, tuple[str, ...]],
         aliases: Mapping[str, str],
         advice: Mapping[str, str],
+        uncarried: frozenset[str] = frozenset(),
     ):
         self.rows = rows
         self.stand_ins = stand_ins
         self.aliases = aliases
         self.advice = advice
+        self.uncarried = uncarried
 
     @functools.cached_property
     def paths(self) -> frozenset[str]:
@@ -111,6 +114,8 @@ class ModuleTree:
                 return getattr(import_alias(stand_in, public_name(below)), name)
             except AttributeError:
                 continue
+        if path in self.uncarried:
+            return not_carried(public_name(below), self.advice_for(below))
         raise self.unknown(below)
 
     def unknown(self, path: str) -> UnsupportedAttributeError:

@@ -325,21 +325,18 @@ _LOOKUP_V1 = f"{V1}:lookup"
 _ORIGINAL = "tensorflow_estimator.python.estimator"
 _FAKE_SUMMARY_WRITER = _rows("tpuest.compat.fake_summary_writer:", "FakeSummaryWriter")
 # Programs import more of them than they use; the names of results are of use with any model.
+READY_MADE_MODULES = frozenset(
+    f"{_ORIGINAL}.{name}"
+    for name in (
+        *("canned.baseline", "canned.dnn", "canned.dnn_linear_combined", "canned.head"),
+        *("canned.kmeans", "canned.linear", "canned.optimizers", "canned.rnn"),
+        *("canned.saved_model_estimator", "head.base_head", "head.binary_class_head"),
+        *("head.head_utils", "head.multi_class_head", "head.multi_head"),
+        *("head.multi_label_head", "head.regression_head", "head.sequential_head"),
+    )
+)
 _CANNED_MODULES = {
-    **{
-        f"{_ORIGINAL}.canned.{name}": {}
-        for name in (
-            *("baseline", "dnn", "dnn_linear_combined", "head", "kmeans", "linear", "optimizers"),
-            *("rnn", "saved_model_estimator"),
-        )
-    },
-    **{
-        f"{_ORIGINAL}.head.{name}": {}
-        for name in (
-            *("base_head", "binary_class_head", "head_utils", "multi_class_head", "multi_head"),
-            *("multi_label_head", "regression_head", "sequential_head"),
-        )
-    },
+    **{path: {} for path in READY_MADE_MODULES},
     f"{_ORIGINAL}.canned.metric_keys": _rows("tpuest.compat.result_keys:", "MetricKeys"),
     f"{_ORIGINAL}.canned.prediction_keys": _rows("tpuest.compat.result_keys:", "PredictionKeys"),
 }
