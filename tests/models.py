@@ -139,6 +139,25 @@ def make_estimator(
     )
 
 
+class CountRuns(tf.train.SessionRunHook):
+    """Notes what it is called for, in `events`."""
+
+    def __init__(self):
+        self.events = []
+
+    def begin(self):
+        self.events.append("begin")
+
+    def after_create_session(self, session, coord):
+        self.events.append("session")
+
+    def after_run(self, run_context, run_values):
+        self.events.append("run")
+
+    def end(self, session):
+        self.events.append("end")
+
+
 def trained(num_steps, w=None, b=None, first_step=0, batch_size=BATCH_SIZE, learning_rate=0.1):
     """Computes in numpy what training gives: `(losses, w, b)`; `losses` before each step."""
     w = np.zeros([3, 1], np.float32) if w is None else w

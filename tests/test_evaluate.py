@@ -192,26 +192,9 @@ def test_a_plain_spec_is_refused_on_the_cores(tmp_path):
         )
 
 
-class CountRuns(tf.train.SessionRunHook):
-    def __init__(self):
-        self.events = []
-
-    def begin(self):
-        self.events.append("begin")
-
-    def after_create_session(self, session, coord):
-        self.events.append("session")
-
-    def after_run(self, run_context, run_values):
-        self.events.append("run")
-
-    def end(self, session):
-        self.events.append("end")
-
-
 @on_cpu_and_cores
 def test_hooks_of_the_call_and_the_spec_see_every_batch(tmp_path, num_cores):
-    of_call, of_spec = CountRuns(), CountRuns()
+    of_call, of_spec = models.CountRuns(), models.CountRuns()
     model_fn = models.linear_model(lambda **_: {"evaluation_hooks": [of_spec]})
     with models.simulation(num_cores):
         estimator = models.make_estimator(tmp_path, num_cores, model_fn)

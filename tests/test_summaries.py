@@ -61,6 +61,14 @@ def test_a_loss_summary_of_the_users_is_the_only_one(tmp_path):
     assert models.read_scalars(tmp_path, "loss") == {1: 7, 3: 7, 5: 7}
 
 
+def check_doubled_losses(directory, num_cores):
+    values = models.read_scalars(directory, "double")
+    assert list(values) == WRITTEN[num_cores]
+    if num_cores is CPU:
+        doubled = 2 * np.array(losses_at(WRITTEN[CPU]))
+        np.testing.assert_allclose(list(values.values()), doubled, RTOL)
+
+
 @on_cpu_and_cores
 def test_version_1_summaries_of_a_model(tmp_path, num_cores):
     def extra(loss, w, x, **_):
@@ -71,12 +79,7 @@ def test_version_1_summaries_of_a_model(tmp_path, num_cores):
         return {}
 
     train(tmp_path, num_cores, extra)
-    values = models.read_scalars(tmp_path, "double")
-    assert list(values) == WRITTEN[num_cores]
-    if num_cores is CPU:
-        np.testing.assert_allclose(
-            list(values.values()), 2 * np.array(losses_at(WRITTEN[CPU])), RTOL
-        )
+    check_doubled_losses(tmp_path, num_cores)
     assert {"weights", "picture/image/0", "words"} <= models.read_tags(tmp_path)
 
 
@@ -90,12 +93,7 @@ def test_version_2_summaries_of_a_model_without_a_writer(tmp_path, num_cores):
         return {}
 
     train(tmp_path, num_cores, extra)
-    values = models.read_scalars(tmp_path, "double")
-    assert list(values) == WRITTEN[num_cores]
-    if num_cores is CPU:
-        np.testing.assert_allclose(
-            list(values.values()), 2 * np.array(losses_at(WRITTEN[CPU])), RTOL
-        )
+    check_doubled_losses(tmp_path, num_cores)
     assert {"weights", "picture", "words"} <= models.read_tags(tmp_path)
 
 
