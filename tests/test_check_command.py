@@ -106,9 +106,9 @@ EMBEDDINGS = """
 
 
 def test_what_a_check_does_not_know_makes_the_exit_code_2_in_a_line(tmp_path):
-    ended = run(tmp_path, "--check", program=EMBEDDINGS)
+    ended = run(tmp_path, "--check=v4", program=EMBEDDINGS)
     assert ended.stderr.splitlines()[-1].startswith(
-        "tpuest --check: nothing was checked: Checking a model with embedding_config_spec"
+        "tpuest --check: nothing was checked: Checking a model with embedding_config_spec for v4"
     )
     assert ended.returncode == 2
 

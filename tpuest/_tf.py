@@ -420,6 +420,14 @@ def configure_tpu_embedding(configuration):
     return tpu.initialize_system_for_tpu_embedding(message)
 
 
+def tpu_hardware_feature(kind):
+    """Makes what a resolver tells of a TPU with such hardware for embeddings; see `embedding_feature`."""
+    from tensorflow.core.protobuf.tpu import topology_pb2
+
+    feature = topology_pb2.TPUHardwareFeature
+    return feature(embedding_feature=feature.EmbeddingFeature.Value(kind))
+
+
 def embedding_feature(strategy):
     """Tells what hardware for embeddings a TPU has: 'V1', 'V2' (SparseCores) or 'UNSUPPORTED'."""
     resolver = strategy.extended._tpu_cluster_resolver

@@ -49,7 +49,7 @@ class Located:
 
 def operations_on_cores(program: Program, targets: Sequence) -> list[Located]:
     """Lists every operation that the targets need, those of branches and loop bodies too."""
-    leaves = [tensor.name for tensor in program.inputs]
+    leaves = [tensor.name for tensor in program.core_inputs]
     names = program.source.closure(targets, leaves)
     located = []
     for name in names:

@@ -57,6 +57,10 @@ _UNSEEN_BEFORE_COMPILING = (
 )
 _UNSEEN_OF_SEVERAL_CORES = "how the TPU's runtime spreads a replica over its cores: here XLA's SPMD partitioner did it, by input_partition_dims"
 _UNSEEN_CORES = "tf.device(tpu.core(i)): every core of a replica was taken to do everything that isn't split, which needs more memory"
+_UNSEEN_OF_EMBEDDINGS = (
+    "whether TensorFlow says of a {} that it has SparseCores: then each core has the whole tables of "
+    "embedding_config_spec, as was checked here"
+)
 _UNSEEN_BY_FAST = "the compiler's default effort (--exact), which mostly needs less memory"
 
 
@@ -84,7 +88,7 @@ def check(
 
     Raises:
       ValueError: there is no such TPU or mode, or the estimator runs this mode on the CPU.
-      UnsupportedError: the model has an `embedding_config_spec`.
+      UnsupportedError: the model has an `embedding_config_spec`, and the TPU memory of its own for embeddings, or none.
       RuntimeError: the TPU's compiler is installed and doesn't run, or the cores can't be divided among replicas.
     """
     if mode not in (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT):
@@ -95,10 +99,10 @@ def check(
             f"This estimator does not run {mode} on TPU cores, so there is nothing to compile for {tpu.name}: pass "
             "use_tpu=True to TPUEstimator (most programs: --use_tpu=True), and eval_on_tpu=True for evaluation."
         )
-    if estimator.has_embeddings:
+    if estimator.has_embeddings and tpu.generation.embedding_feature == "V1":
         raise errors.UnsupportedError(
-            "Checking a model with embedding_config_spec",
-            "Check it with the tables as variables of model_fn.",
+            f"Checking a model with embedding_config_spec for {tpu.name}, which has memory of its own for embeddings",
+            "Check it with the tables as variables of model_fn, or for a v5p or v6e.",
         )
     cores_per_replica = estimator.config.tpu_config.num_cores_per_replica
     if (cores_per_replica or 1) > tpu.num_cores:
@@ -314,6 +318,8 @@ class _StepCheck:
 
     def _unseen(self, compiler: str | None) -> tuple[str, ...]:
         unseen = list(_UNSEEN)
+        if self._program.host_step is not None:
+            unseen.append(_UNSEEN_OF_EMBEDDINGS.format(self._tpu.generation_name))
         if (self._program.topology.cores_per_replica or 1) > 1:
             unseen.append(_UNSEEN_OF_SEVERAL_CORES)
         if any(core_of(node) is not None for node in self._program.source.nodes().values()):
@@ -376,7 +382,7 @@ def _memory_of(program: Program, located: list[check_scan.Located]) -> Memory:
             shape = tf.TensorShape(operation.get_attr("shape"))
             num_elements = shape.num_elements() or 0
             sizes[operation.name in trainable] += num_elements * operation.get_attr("dtype").size
-    batch = sum(t.shape.num_elements() * t.dtype.size for t in program.inputs)
+    batch = sum(t.shape.num_elements() * t.dtype.size for t in program.core_inputs)
     return Memory(sizes[True], sizes[False], batch)
 
 

@@ -397,7 +397,7 @@ def _taken_weights(key: str, features: dict) -> tf.SparseTensor:
 
 
 def check_is_possible(topology: Topology) -> None:
-    """Refuses a TPU that has no hardware for embeddings, or not of the kind that is known here.
+    """Refuses a TPU that has no hardware for embeddings.
 
     Raises:
       UnsupportedError: so it is, or a replica has several cores.

@@ -28,16 +28,21 @@ def planned_topology(tpu: PlannedTPU, cores_per_replica: int | None = None) -> T
     Raises:
       RuntimeError: the cores can't be divided among replicas.
     """
+    if cores_per_replica is not None:
+        model_parallelism.count_replicas(tpu.num_cores, cores_per_replica)
+    feature = tpu.generation.embedding_feature
+    strategy = planned_strategy(tpu.num_cores, tpu.num_hosts, cores_per_replica, feature)
     if cores_per_replica is None:
-        return tpu_topology(planned_strategy(tpu.num_cores, tpu.num_hosts))
-    model_parallelism.count_replicas(tpu.num_cores, cores_per_replica)
-    strategy = planned_strategy(tpu.num_cores, tpu.num_hosts, cores_per_replica)
+        return tpu_topology(strategy)
     return tpu_topology(strategy, None, cores_per_replica, simulated_mesh(tpu.num_cores))
 
 
 @functools.cache
 def planned_strategy(
-    num_cores: int, num_hosts: int = 1, cores_per_replica: int | None = None
+    num_cores: int,
+    num_hosts: int = 1,
+    cores_per_replica: int | None = None,
+    embedding_feature: str = "UNSUPPORTED",
 ) -> tf.distribute.TPUStrategy:
     """Gives the strategy over that many fabricated cores, a replica on each or on several."""
     assignment = None
@@ -47,18 +52,19 @@ def planned_strategy(
         )
     with _tf.eager_mode():
         return tf.distribute.TPUStrategy(
-            _Resolver(num_cores, num_hosts), experimental_device_assignment=assignment
+            _Resolver(num_cores, num_hosts, embedding_feature),
+            experimental_device_assignment=assignment,
         )
 
 
 class _Resolver(tf.distribute.cluster_resolver.ClusterResolver):
     """Stands for a `TPUClusterResolver` that found the cores."""
 
-    tpu_hardware_feature = None
     _tpu = ""
     environment = ""
 
-    def __init__(self, num_cores: int, num_hosts: int):
+    def __init__(self, num_cores: int, num_hosts: int, embedding_feature: str):
+        self.tpu_hardware_feature = _tf.tpu_hardware_feature(embedding_feature)
         self._num_cores = num_cores
         self._num_hosts = num_hosts
 

@@ -25,6 +25,8 @@ class Generation:
       hbm_bytes: of a core, as the compiler's own message has it.
       flops_per_second: of a core in bfloat16, by the public specification.
       hbm_bytes_per_second: of a core, by the public specification.
+      embedding_feature: its hardware for embeddings in TensorFlow's words, 'V1', 'V2' (SparseCores) or 'UNSUPPORTED',
+        as its maker describes it; no TPU was asked.
     """
 
     cores_per_chip: int
@@ -33,15 +35,16 @@ class Generation:
     hbm_bytes: float
     flops_per_second: float
     hbm_bytes_per_second: float
+    embedding_feature: str
 
 
 GENERATIONS = {
-    "v2": Generation(2, 2, 4, 7.48 * _GIB, 23e12, 350e9),
-    "v3": Generation(2, 2, 4, 15.48 * _GIB, 61.5e12, 450e9),
-    "v4": Generation(2, 3, 4, 15.25 * _GIB, 137.5e12, 614e9),
-    "v5e": Generation(1, 2, 8, 15.75 * _GIB, 197e12, 819e9),
-    "v5p": Generation(1, 3, 4, 95.74 * _GIB, 459e12, 2765e9),
-    "v6e": Generation(1, 2, 8, 31.25 * _GIB, 918e12, 1640e9),
+    "v2": Generation(2, 2, 4, 7.48 * _GIB, 23e12, 350e9, "V1"),
+    "v3": Generation(2, 2, 4, 15.48 * _GIB, 61.5e12, 450e9, "V1"),
+    "v4": Generation(2, 3, 4, 15.25 * _GIB, 137.5e12, 614e9, "V1"),
+    "v5e": Generation(1, 2, 8, 15.75 * _GIB, 197e12, 819e9, "UNSUPPORTED"),
+    "v5p": Generation(1, 3, 4, 95.74 * _GIB, 459e12, 2765e9, "V2"),
+    "v6e": Generation(1, 2, 8, 31.25 * _GIB, 918e12, 1640e9, "V2"),
 }
 _ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 # Of an accelerator type such as 'v5litepod-8' or 'v3-32': the slice's shape by its number of chips.

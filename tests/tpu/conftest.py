@@ -14,5 +14,7 @@ if wheels.find_versions("tensorflow-tpu"):
         "test_aot_compile.py",
         "test_check_compiles.py",
         "test_checking.py",
+        "test_checking_embeddings.py",
+        "test_embeddings_compile.py",
         "test_lowering.py",
     ]
