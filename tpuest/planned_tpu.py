@@ -25,8 +25,8 @@ class Generation:
       hbm_bytes: of a core, as the compiler's own message has it.
       flops_per_second: of a core in bfloat16, by the public specification.
       hbm_bytes_per_second: of a core, by the public specification.
-      embedding_feature: its hardware for embeddings in TensorFlow's words, 'V1', 'V2' (SparseCores) or 'UNSUPPORTED',
-        as its maker describes it; no TPU was asked.
+      embedding_feature: its hardware for embeddings in TensorFlow's words, 'V1', 'V2' (SparseCores) or 'UNSUPPORTED'. No
+        TPU was asked; libtpu's compiler takes programs for SparseCores of 'V2' alone.
     """
 
     cores_per_chip: int
