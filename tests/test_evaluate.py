@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from models import CPU, EIGHT_CORES, ONE_CORE, TWO_CORES, X, Y
 
 import tpuest
-from tpuest import TPUEstimatorSpec
+from tpuest import InputPipelineConfig, TPUEstimatorSpec
 
 # float32 sums in another order.
 RTOL = 1e-5
@@ -53,6 +53,18 @@ def test_all_examples_are_evaluated_once(tmp_path, num_cores):
 def test_the_last_partial_batch_counts_exactly(tmp_path, num_cores, num_examples):
     with models.simulation(num_cores):
         estimator = trained_estimator(tmp_path, num_cores)
+        results = estimator.evaluate(models.examples_input_fn(num_examples))
+    assert_metrics(results, expected(num_examples))
+
+
+@pytest.mark.parametrize("num_examples", [37, 5])
+def test_the_last_partial_batch_counts_exactly_where_each_core_gets_all_of_it(
+    tmp_path, num_examples
+):
+    broadcast = {"per_host_input_for_training": InputPipelineConfig.BROADCAST}
+    with models.simulation(TWO_CORES):
+        trained_estimator(tmp_path, TWO_CORES)
+        estimator = models.make_estimator(tmp_path, TWO_CORES, tpu_config=broadcast)
         results = estimator.evaluate(models.examples_input_fn(num_examples))
     assert_metrics(results, expected(num_examples))
 

@@ -34,6 +34,10 @@ from tpuest.transplant import producer_name
 from tpuest.variables import ReplicaVariables
 
 _programs = itertools.count()
+_ENDED_APART = (
+    "The data of one host has ended, and that of another has not. Give as many batches on each, pass steps, or set "
+    "TPUConfig(eval_training_input_configuration=InputPipelineConfig.SLICED): input_fn is called once for all hosts."
+)
 # A core's batch has one static shape: nothing to pad on a TPU.
 _STATIC = tf.distribute.RunOptions(experimental_enable_dynamic_batch_size=False)
 
@@ -562,11 +566,28 @@ class CompiledProgram:
         else:
             flat = element if isinstance(element, (list, tuple)) else [element]
         if topology.on_cores:
+            if pipeline.may_end_apart and self.program.mode == ModeKeys.EVAL:
+                self._check_all_have_batches(flat[0])
             # An element of an optional has lost its shape, and a TPU would be given padding to do.
             for value, tensor in zip(flat, self.program.inputs):
                 for own in topology.strategy.experimental_local_results(value):
                     own.set_shape(tensor.shape)
         return flat
+
+    def _check_all_have_batches(self, per_replica):
+        """Refuses, in the function being traced, what TensorFlow gives where one host's data has ended: empty batches."""
+        topology = self.program.topology
+        sizes = []
+        for value, device in zip(
+            topology.strategy.experimental_local_results(per_replica), topology.devices, strict=True
+        ):
+            with tf.device(device):  # Where it is: elsewhere it would be sent for its size.
+                sizes.append(tf.size(value))
+        with tf.device("/cpu:0"):
+            tf.debugging.Assert(
+                tf.reduce_all(tf.stack(sizes) > 0),
+                [_ENDED_APART],
+            )
 
     def _replica_step(self, targets, given):
         """Runs in the strategy's replica context; gives the tensors among `targets`."""

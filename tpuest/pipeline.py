@@ -119,6 +119,7 @@ class InputPipeline:
       sparse_kinds: feature's key to what it was before embeddings encoded it.
       stays_on_host: whether a TPU's hosts hand batches on themselves, as ids of embeddings are.
       must_end: whether data that is known to have no end is refused.
+      may_end_apart: whether each of several hosts reads data of its own, which may end before another's.
     """
 
     features: Any
@@ -135,6 +136,7 @@ class InputPipeline:
     sparse_kinds: Mapping[str, SparseKind] = dataclasses.field(default_factory=dict)
     stays_on_host: bool = False
     must_end: bool = False
+    may_end_apart: bool = False
 
     def inputs(self) -> list[tf.Tensor]:
         """Lists the graph's tensors that a batch stands for."""
@@ -471,6 +473,7 @@ def _core_pipeline(call, batches, readers, is_reusable) -> InputPipeline:
         partial=partial,
         reads_variables=any(reader.reads_variables() for reader in readers),
         stays_on_host=call.topology.is_tpu and call.embeddings is not None,
+        may_end_apart=call.topology.hosts_read and len(readers) > 1,
     )
 
 
@@ -485,7 +488,7 @@ def _streams_of_hosts(streams: list, topology: Topology) -> list[tf.data.Dataset
     if len(streams) > num_hosts:
         group = len(streams) // num_hosts
         streams = [_deal(streams[i : i + group]) for i in range(0, len(streams), group)]
-    if num_hosts == 1 or not topology.is_tpu:
+    if not topology.hosts_read:
         return [_deal(streams, per_host if len(streams) == num_hosts else 1)]
     if len(streams) == num_hosts:
         return streams

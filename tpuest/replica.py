@@ -332,7 +332,7 @@ class _Host:
         tensor = tf.convert_to_tensor(tensor)
         shape = tensor.shape
         is_scalar = shape.rank == 0
-        if not is_scalar and not self._is_broadcast:
+        if not is_scalar:  # The last batch of an evaluation may be smaller.
             shape = tf.TensorShape([None]).concatenate(shape[1:])
         placeholder = tf.compat.v1.placeholder(tensor.dtype, shape)
         is_mean = is_scalar and tensor.dtype.is_floating

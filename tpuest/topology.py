@@ -91,6 +91,11 @@ class Topology:
         """The replicas that have their first core on a host; 0 where each needs several hosts."""
         return self.num_replicas // self.num_hosts
 
+    @property
+    def hosts_read(self) -> bool:
+        """Whether several hosts read for their cores; simulated ones are all this process."""
+        return self.num_hosts > 1 and (self.is_tpu or self.find_again is not None)
+
     @functools.cached_property
     def device_assignment(self) -> tf.tpu.experimental.DeviceAssignment | None:
         """Which cores are whose; `None` without model parallelism."""
@@ -576,7 +581,7 @@ def find_batch_sizes(
         size = global_batch_size
         return BatchSizes(size, size, size, 1, 1, is_core_batch=True, is_broadcast=False)
     once = sliced or tpu_config.per_host_input_for_training == InputPipelineConfig.BROADCAST
-    if topology.system is not None and topology.system.is_fabricated and not once:
+    if not once:
         _check_hosts(mode, tpu_config, topology)
     _check_batch_size(mode, global_batch_size, topology.num_replicas, may_be_uneven=once)
     return _sizes_on_cores(mode, tpu_config, topology, global_batch_size, once, once and not sliced)
@@ -596,7 +601,7 @@ def _check_batch_size(
 
 
 def _check_hosts(mode: str, tpu_config: Any, topology: Topology) -> None:
-    """Holds fabricated systems to the original's rule, which a TPU is not held to here.
+    """Refuses input of which every host may read the same.
 
     Raises:
       ValueError: evaluation or prediction on several hosts in a way that the original refused.
@@ -612,7 +617,9 @@ def _check_hosts(mode: str, tpu_config: Any, topology: Topology) -> None:
     raise ValueError(
         f"TPUEstimator.{called} is only supported under three conditions: 1. num_hosts=1; "
         f"2. BROADCAST mode; 3. {third}. mode: {tpu_config.per_host_input_for_training}; "
-        f"num_hosts: {topology.num_hosts}; num_replicas: {topology.num_replicas}"
+        f"num_hosts: {topology.num_hosts}; num_replicas: {topology.num_replicas}. Set "
+        "TPUConfig(eval_training_input_configuration=InputPipelineConfig.SLICED): input_fn is called once, and its "
+        "batches are cut for the cores of all hosts."
     )
 
 

@@ -66,8 +66,11 @@ def ids_of_hosts(mode, deployment, first_id=lambda params: 0):
     return [ids_of_host[: 2 * EXAMPLES_OF_A_HOST] for ids_of_host in ids]
 
 
-@pytest.mark.parametrize("mode", CALLS, ids=CALLS.values())
-@pytest.mark.parametrize("deployment", [HOST, HOST_V2], ids=DEPLOYMENTS.get)
+@pytest.mark.parametrize(
+    ("mode", "deployment"),
+    [(ModeKeys.TRAIN, HOST), (ModeKeys.TRAIN, HOST_V2), (EVAL, HOST_V2)],
+    ids=lambda value: DEPLOYMENTS.get(value) or CALLS.get(value),
+)
 def test_a_host_reads_what_its_call_of_input_fn_gives(mode, deployment):
     first, second = ids_of_hosts(mode, deployment, first_id_of_call)
     assert first == list(range(2 * EXAMPLES_OF_A_HOST))
@@ -95,7 +98,7 @@ def test_of_one_input_for_all_each_host_reads_its_cores_part_in_order(mode):
 
 
 @pytest.mark.parametrize("mode", [EVAL, PREDICT], ids=CALLS.get)
-@pytest.mark.parametrize("deployment", [HOST, BROADCAST], ids=DEPLOYMENTS.get)
+@pytest.mark.parametrize("deployment", [SLICED, BROADCAST], ids=DEPLOYMENTS.get)
 def test_evaluation_and_prediction_on_several_hosts_trace(mode, deployment):
     traced = tracing.trace(estimator_of(deployment), mode, ids_input_fn(num_examples=BATCH_SIZE))
     for one in traced.values():

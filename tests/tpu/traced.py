@@ -111,7 +111,13 @@ def make_estimator_class(on: topology.Topology) -> type:
 def conformance_estimator(name: str, on: topology.Topology) -> tpuest.TPUEstimator:
     """Gives the estimator of a conformance program."""
     api = dataclasses.replace(runner.tpuest_api(), TPUEstimator=make_estimator_class(on))
-    return runner.make_estimator(PROGRAMS[name], api, NO_DIRECTORY, on.num_cores)
+    estimator = runner.make_estimator(PROGRAMS[name], api, NO_DIRECTORY, on.num_cores)
+    if on.num_hosts > 1:  # Each of which would evaluate the same, else.
+        tpu_config = estimator.config.tpu_config._replace(
+            eval_training_input_configuration=tpuest.InputPipelineConfig.SLICED
+        )
+        estimator._config = estimator.config.replace(tpu_config=tpu_config)
+    return estimator
 
 
 def input_fn_of(name: str, mode: str):
