@@ -891,6 +891,15 @@ ROWS: dict[str, dict[str, str]] = {
             "train",
         ),
     },
+    "tensorflow.python.training.tracking.tracking": {
+        "Asset": "tensorflow.python.trackable.asset:Asset",
+        "AutoTrackable": "tensorflow.python.trackable.autotrackable:AutoTrackable",
+        **_rows(
+            "tensorflow.python.trackable.resource:",
+            "CapturableResource",
+            "TrackableResource",
+        ),
+    },
     "tensorflow.contrib.util": {
         "constant_value": f"{V1}:get_static_value",
         **_rows(f"{V1}:", "make_ndarray", "make_tensor_proto"),
@@ -925,6 +934,12 @@ ALIASES: dict[str, str] = {
     f"{_ORIGINAL}.api._v2.estimator": "tensorflow.estimator",
     f"{_ORIGINAL}.training": "tpuest.training",
     "tensorflow.python.estimator": _ORIGINAL,
+    **{
+        f"tensorflow.python.training.tracking.{name}": f"tensorflow.python.trackable.{name}"
+        for name in ("autotrackable", "base", "data_structures", "python_state")
+    },
+    "tensorflow.python.training.tracking.graph_view": "tensorflow.python.checkpoint.graph_view",
+    "tensorflow.python.training.tracking.util": "tensorflow.python.checkpoint.checkpoint",
     "tensorflow.python.training.training_ops": "tensorflow.python.ops.gen_training_ops",
     "tensorflow.python.tpu.tpu_config": f"{_ORIGINAL}.tpu.tpu_config",
     "tensorflow.python.tpu.tpu_context": f"{_ORIGINAL}.tpu.tpu_context",
@@ -1031,6 +1046,7 @@ IF_GONE = (
     "tensorflow.python.tpu.tpu_embedding_gradient",
     "tensorflow.python.distribute.estimator_training",
     "tensorflow.python.profiler.profile_context",
+    "tensorflow.python.training.tracking",
     "tensorflow.python.training.training_ops",
 )
 # Modules that no TensorFlow has any more, and a package that no longer imports.
