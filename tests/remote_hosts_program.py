@@ -133,7 +133,7 @@ def run(*arguments):
     say("evaluated PER_HOST_V2", numbers(asked.evaluate(examples_of(EXAMPLES_OF_HOST))))
     say("steps", numbers(asked.evaluate(examples_of(MORE_ON_ONE), steps=2)))
     say("more on one", error_of(lambda: asked.evaluate(examples_of(MORE_ON_ONE))))
-    for deployment in (BROADCAST, SLICED):
+    for deployment in (BROADCAST, SLICED, HOST):
         asked = estimator(deployment)
         input_fn = models.examples_input_fn(NUM_EXAMPLES)
         say(f"evaluated {DEPLOYMENTS[deployment]}", numbers(asked.evaluate(input_fn)))

@@ -95,7 +95,7 @@ def test_data_that_ends_on_one_host_before_another_is_an_error(said):
     assert "SLICED" in said["more on one"]
 
 
-@pytest.mark.parametrize("deployment", ["BROADCAST", "SLICED"])
+@pytest.mark.parametrize("deployment", ["BROADCAST", "SLICED", "PER_HOST_V1"])
 def test_one_input_for_all_hosts_is_evaluated_and_predicted_once_in_order(said, deployment):
     starts = range(0, NUM_EXAMPLES, models.BATCH_SIZE)
     batches = [slice(start, min(start + models.BATCH_SIZE, NUM_EXAMPLES)) for start in starts]

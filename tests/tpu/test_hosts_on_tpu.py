@@ -85,9 +85,13 @@ def test_a_host_reads_what_the_calls_for_its_cores_give():
     assert second == [*cores[EXAMPLES_OF_A_HOST:], *later[EXAMPLES_OF_A_HOST:]]
 
 
-@pytest.mark.parametrize("mode", [EVAL, PREDICT], ids=CALLS.get)
-def test_of_one_input_for_all_each_host_reads_its_cores_part_in_order(mode):
-    first, second = ids_of_hosts(mode, SLICED)
+@pytest.mark.parametrize(
+    ("mode", "deployment"),
+    [(EVAL, SLICED), (EVAL, HOST), (PREDICT, SLICED), (PREDICT, HOST), (PREDICT, HOST_V2)],
+    ids=lambda value: DEPLOYMENTS.get(value) or CALLS.get(value),
+)
+def test_of_one_input_for_all_each_host_reads_its_cores_part_in_order(mode, deployment):
+    first, second = ids_of_hosts(mode, deployment)
     in_order = [
         *first[:EXAMPLES_OF_A_HOST],
         *second[:EXAMPLES_OF_A_HOST],
