@@ -149,7 +149,9 @@ def topology_of(num_cores, num_hosts):
 
 @every_deployment
 @every_mode
-def test_several_hosts_share_the_batch_as_in_the_original_or_get_one_where_it_refused(mode, deployment):
+def test_several_hosts_share_the_batch_as_in_the_original_or_get_one_where_it_refused(
+    mode, deployment
+):
     tpu_config = TPUConfig(**deployment_arguments(deployment))
     if (mode, deployment) in SLICED_ON_SEVERAL_HOSTS:
         deployment = SLICED
