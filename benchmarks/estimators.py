@@ -1,7 +1,7 @@
 """Measures an estimator, tpuest's or the original's: prints one line of JSON.
 
-python -m benchmarks.estimators tpuest tiny_mlp
-python -m benchmarks.estimators original tiny_mlp     # under TensorFlow 2.15
+    python -m benchmarks.estimators tpuest tiny_mlp
+    python -m benchmarks.estimators original tiny_mlp     # under TensorFlow 2.15
 """
 
 import gc

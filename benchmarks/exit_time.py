@@ -1,6 +1,6 @@
 """Measures how long the demo, on 8 simulated cores, takes to end after its last line.
 
-python -m benchmarks.exit_time
+    python -m benchmarks.exit_time
 """
 
 import subprocess

@@ -1,7 +1,7 @@
 """Measures training without an estimator: a hand-written `tf.function` loop, or Keras `fit`. Prints one line of JSON.
 
-python -m benchmarks.loops handwritten tiny_mlp
-python -m benchmarks.loops keras tiny_mlp
+    python -m benchmarks.loops handwritten tiny_mlp
+    python -m benchmarks.loops keras tiny_mlp
 """
 
 import itertools
@@ -65,7 +65,9 @@ def handwritten(workload):
 def keras(workload):
     """`Model.fit(steps_per_execution=100)`, which runs a compiled loop as well."""
     layers = [tf.keras.Input(workload.image_shape)]
-    layers += [tf.keras.layers.Conv2D(n, 3, 2, "same", activation="relu") for n in workload.filters]
+    layers += [
+        tf.keras.layers.Conv2D(n, 3, 2, "same", activation="relu") for n in workload.filters
+    ]
     layers.append(tf.keras.layers.Flatten())
     layers += [tf.keras.layers.Dense(n, "relu") for n in workload.units]
     model = tf.keras.Sequential([*layers, tf.keras.layers.Dense(workload.num_classes)])
