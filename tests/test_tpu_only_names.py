@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from models import simulation
+from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.tpu import tpu_function
 from tensorflow.python.tpu.ops import tpu_ops
 
@@ -68,6 +69,21 @@ def test_cores_exchange_parts_of_their_batches(tmp_path):
 def test_cores_pass_their_batches_on(tmp_path):
     outputs = predict(lambda x: tpu_ops.collective_permute(x, [[0, 1]]), 2, tmp_path)
     np.testing.assert_array_equal(outputs, np.concatenate([np.zeros([4, 3]), VALUES[:4]]))
+
+
+@pytest.mark.parametrize("is_in_branch", [False, True])
+def test_core_knows_its_number(tmp_path, is_in_branch):
+    def numbered(x):
+        return x + 10 * tf.cast(xla.replica_id(), tf.float32)
+
+    def compute(x):
+        if not is_in_branch:
+            return numbered(x)
+        return tf.cond(tpu.cross_replica_sum(tf.reduce_sum(x)) > 0, lambda: numbered(x), lambda: x)
+
+    outputs = predict(compute, 2, tmp_path)
+    expected = VALUES + np.repeat([0, 10], BATCH_SIZE // 2)[:, None]
+    np.testing.assert_allclose(outputs, expected, **TOLERANCE)
 
 
 def test_the_host_computes_in_the_middle_of_a_step(tmp_path):

@@ -23,6 +23,8 @@ CROSS_REPLICA_SUM = "CrossReplicaSum"
 ALL_TO_ALL = "AllToAll"
 COLLECTIVE_PERMUTE = "CollectivePermute"
 COLLECTIVES = frozenset({CROSS_REPLICA_SUM, ALL_TO_ALL, COLLECTIVE_PERMUTE})
+# Tells a core which one it is; run where no TPU is, it ends the process (TensorFlow 2.21).
+REPLICA_ID = "XlaReplicaId"
 
 
 @dataclasses.dataclass(frozen=True)

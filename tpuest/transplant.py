@@ -20,7 +20,7 @@ import re
 import tensorflow as tf
 
 from tpuest import _tf, small_updates
-from tpuest.cross_replica import COLLECTIVES, Meeting
+from tpuest.cross_replica import COLLECTIVES, REPLICA_ID, Meeting
 from tpuest.origins import functions_called
 
 _VARIABLE = "VarHandleOp"
@@ -255,6 +255,8 @@ class TransplantSource:
                 if meets:
                     # Off a TPU no pass takes the mark away, and TensorFlow for TPUs refuses it there.
                     node.attr.pop(_tf.OUTSIDE_COMPILATION, None)
+                    if node.op == REPLICA_ID:
+                        _make_constant(node, replica_id, tf.int32)
             if keeps_cores:
                 for node in nodes:
                     node.device = _device_of_core(core_of(self._nodes[node.name]))
@@ -270,8 +272,11 @@ class TransplantSource:
         return [built[_reference(target)] for target in targets]
 
     def _meeting_nodes(self, needed):
-        """Names the nodes for which replicas must meet: collective ops, and calls of functions with such."""
-        functions = self.functions_with(*COLLECTIVES)
+        """Names the nodes for which replicas must meet: collective ops, and calls of functions with such.
+
+        Functions that ask for the replica's number are among them: each replica needs its own.
+        """
+        functions = self.functions_with(*COLLECTIVES, REPLICA_ID)
         return frozenset(
             name
             for name in needed
@@ -382,6 +387,14 @@ def _hand_on(node, tensor):
     node.input[:] = [tensor.name]
     node.attr.clear()
     node.attr["T"].type = tensor.dtype.as_datatype_enum
+
+
+def _make_constant(node, value, dtype):
+    """Turns a node into a constant."""
+    node.op = "Const"
+    node.attr.clear()
+    node.attr["dtype"].type = dtype.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, dtype))
 
 
 def _producers_first(nodes):
