@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from models import simulation
 from tensorflow.compiler.tf2xla.python import xla
+from tensorflow.python.ops import control_flow_ops
 from tensorflow.python.tpu import tpu_function
 from tensorflow.python.tpu.ops import tpu_ops
 
@@ -84,6 +85,49 @@ def test_core_knows_its_number(tmp_path, is_in_branch):
     outputs = predict(compute, 2, tmp_path)
     expected = VALUES + np.repeat([0, 10], BATCH_SIZE // 2)[:, None]
     np.testing.assert_allclose(outputs, expected, **TOLERANCE)
+
+
+def test_a_core_gets_its_own_of_replicated_inputs(tmp_path):
+    def compute(x):
+        return x + tpu_ops.tpu_replicated_input([tf.constant(1.0), tf.constant(2.0)])
+
+    expected = VALUES + np.repeat([1, 2], BATCH_SIZE // 2)[:, None]
+    np.testing.assert_allclose(predict(compute, 2, tmp_path), expected, **TOLERANCE)
+
+
+def handle_of_own(variables):
+    """Gives the core's own of as many variables as there are cores, as Mesh TensorFlow asks for it."""
+    context = tf.get_default_graph()._get_control_flow_context()
+    while not isinstance(context, control_flow_ops.XLAControlFlowContext):
+        context = context.outer_context
+    return context.get_replicated_var_handle("parts", variables)
+
+
+def model_in_parts(features, labels, mode, params):
+    """Has a variable for each core, to which the core adds the sum of its batch at each step."""
+    parts = [
+        tf.get_variable(f"part_{core}", [], initializer=tf.zeros_initializer()) for core in (0, 1)
+    ]
+    own = handle_of_own(parts)
+    add = tf.raw_ops.AssignAddVariableOp(resource=own, value=tf.reduce_sum(features["x"]))
+    with tf.control_dependencies([add]):
+        value = tf.raw_ops.ReadVariableOp(resource=handle_of_own(parts), dtype=tf.float32)
+    loss = tpu.cross_replica_sum(value)
+    with tf.control_dependencies([loss]):
+        train_op = tf.train.get_global_step().assign_add(1)
+    return TPUEstimatorSpec(mode, loss=loss, train_op=train_op)
+
+
+def test_cores_change_each_its_part_of_a_variable(tmp_path):
+    config = tpuest.RunConfig(model_dir=str(tmp_path))
+    with simulation(2):
+        estimator = tpuest.TPUEstimator(model_in_parts, config=config, train_batch_size=BATCH_SIZE)
+        repeated = lambda params: input_fn(params).repeat()
+        for steps in (3, 2):
+            estimator.train(repeated, steps=steps)
+    sums = VALUES.reshape(2, -1).sum(1)
+    parts = [estimator.get_variable_value(f"part_{core}") for core in (0, 1)]
+    np.testing.assert_allclose(parts, 5 * sums, **TOLERANCE)
 
 
 def test_the_host_computes_in_the_middle_of_a_step(tmp_path):

@@ -122,12 +122,30 @@ def compiled_by_xla():
 
     Elsewhere a gradient of tf.cond keeps its intermediates in optionals, which XLA refuses.
     """
-    context = XLAControlFlowContext()
+    context = _Computation()
     context.Enter()
     try:
         yield
     finally:
         context.Exit()
+
+
+class _Computation(XLAControlFlowContext):
+    """What `model_fn` is built in, for cores: programs of TF 1 ask the context for a variable of which each has a part."""
+
+    def __init__(self):
+        super().__init__()
+        self._handles = {}
+
+    def get_replicated_var_handle(self, name, variables, is_mirrored=False):
+        """Gives the handle of the core's own one among as many variables as there are cores."""
+        if name not in self._handles:
+            with no_control_dependencies():
+                handles = [variable.handle for variable in variables]
+                self._handles[name] = tf.raw_ops.TPUReplicatedInput(
+                    inputs=handles, name=name + "/handle"
+                )
+        return self._handles[name]
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ COLLECTIVE_PERMUTE = "CollectivePermute"
 COLLECTIVES = frozenset({CROSS_REPLICA_SUM, ALL_TO_ALL, COLLECTIVE_PERMUTE})
 # Tells a core which one it is; run where no TPU is, it ends the process (TensorFlow 2.21).
 REPLICA_ID = "XlaReplicaId"
+# Has an input for each core; gives a core its own.
+OF_CORES = "TPUReplicatedInput"
 
 
 @dataclasses.dataclass(frozen=True)

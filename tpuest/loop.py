@@ -89,7 +89,22 @@ class CompiledProgram:
         if program.train_op is not None:
             outputs.append(program.train_op)
         on_cores = self._shared.union(program.source.closure(outputs))
-        return on_cores - self._tables()
+        return on_cores - self._tables() - self._inputs_of_cores()
+
+    def _inputs_of_cores(self) -> set[str]:
+        """Names what each core has one of, such as its part of a variable: of that there need be no copies.
+
+        Raises:
+          UnsupportedError: on a TPU, whose cores have copies of the same variables here.
+        """
+        names = self.program.source.inputs_of_cores()
+        if names and self.program.topology.is_tpu:
+            raise UnsupportedError(
+                f"An input of which each core has its own, such as {min(names)}, on a TPU (tpu_replicated_input, Mesh "
+                "TensorFlow's variables in parts)",
+                "Keep the whole variable on every core; what differs between cores goes through input_fn.",
+            )
+        return names
 
     def _tables(self) -> frozenset[str]:
         """Names the variables that embeddings' hardware has in place of the cores."""

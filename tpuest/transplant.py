@@ -20,7 +20,7 @@ import re
 import tensorflow as tf
 
 from tpuest import _tf, small_updates
-from tpuest.cross_replica import COLLECTIVES, REPLICA_ID, Meeting
+from tpuest.cross_replica import COLLECTIVES, OF_CORES, REPLICA_ID, Meeting
 from tpuest.origins import functions_called
 
 _VARIABLE = "VarHandleOp"
@@ -146,6 +146,11 @@ class TransplantSource:
         """Returns each variable's name to its `VarHandleOp` node."""
         return {name: node for name, node in self.nodes().items() if node.op == _VARIABLE}
 
+    def inputs_of_cores(self):
+        """Names the nodes of which each core gets one."""
+        choices = (node for node in self.nodes().values() if node.op == OF_CORES)
+        return {producer_name(reference) for node in choices for reference in node.input}
+
     def written_by(self, name):
         """Names the variables that a node may change."""
         node = self.nodes()[name]
@@ -257,6 +262,8 @@ class TransplantSource:
                     node.attr.pop(_tf.OUTSIDE_COMPILATION, None)
                     if node.op == REPLICA_ID:
                         _make_constant(node, replica_id, tf.int32)
+                    if node.op == OF_CORES:
+                        _choose(node, replica_id)
             if keeps_cores:
                 for node in nodes:
                     node.device = _device_of_core(core_of(self._nodes[node.name]))
@@ -387,6 +394,15 @@ def _hand_on(node, tensor):
     node.input[:] = [tensor.name]
     node.attr.clear()
     node.attr["T"].type = tensor.dtype.as_datatype_enum
+
+
+def _choose(node, index):
+    """Turns a node of which each core has an input into one that hands on that of a core."""
+    dtype = node.attr["T"].type
+    node.op = "Identity"
+    node.input[:] = [node.input[index]]
+    node.attr.clear()
+    node.attr["T"].type = dtype
 
 
 def _make_constant(node, value, dtype):

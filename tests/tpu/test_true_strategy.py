@@ -301,6 +301,26 @@ def test_exchanges_and_parts_left_to_the_host_stay_inside_as_a_tpu_wants_them():
     assert {op.type for op in left} == {"PyFunc", "EnsureShape"}
 
 
+def model_with_an_input_for_each_core(features, labels, mode, params):
+    own = tpu_ops.tpu_replicated_input([tf.constant(float(core)) for core in range(NUM_CORES)])
+    return tpuest.TPUEstimatorSpec(mode, predictions={"y": features + own})
+
+
+def test_an_input_of_which_each_core_has_its_own_is_refused():
+    estimator = tracing.make_estimator_class(tracing.fake_topology(NUM_CORES))(
+        model_with_an_input_for_each_core,
+        config=tpuest.RunConfig(model_dir=tracing.NO_DIRECTORY),
+        train_batch_size=64,
+        predict_batch_size=64,
+    )
+    with pytest.raises(tpuest.UnsupportedError, match="each core has its own.*input_fn"):
+        tracing.trace(
+            estimator,
+            ModeKeys.PREDICT,
+            lambda params: tf.data.Dataset.from_tensors(tf.ones([64, 4])),
+        )
+
+
 @pytest.mark.parametrize("num_cores", [1, NUM_CORES])
 def test_every_core_gets_the_value_of_the_first(num_cores):
     strategy = planned_strategy.__wrapped__(num_cores)  # its own: it is changed
