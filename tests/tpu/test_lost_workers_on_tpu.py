@@ -11,7 +11,7 @@ class Resolver(planned_strategy._Resolver):
     """Stands for a `TPUClusterResolver` of two hosts of eight cores."""
 
     def __init__(self):
-        super().__init__(num_cores=16, num_hosts=2)
+        super().__init__(num_cores=16, num_hosts=2, embedding_feature="UNSUPPORTED")
 
 
 @pytest.fixture
