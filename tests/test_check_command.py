@@ -7,12 +7,9 @@ import sys
 import textwrap
 
 import pytest
+from models import lowers_steps
 
-from tpuest import cli, wheels
-
-lowers_steps = pytest.mark.skipif(
-    bool(wheels.find_versions("tensorflow-tpu")), reason="tensorflow-tpu has no XLA for the host"
-)
+from tpuest import cli
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = """
