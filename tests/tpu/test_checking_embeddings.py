@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import test_embeddings_on_tpu as on_hardware
 import traced as tracing
+from models import lowers_steps
 
 import tpuest
 from tpuest import checking, embedding_config
@@ -39,6 +40,7 @@ def no_compiler(monkeypatch):
     monkeypatch.setattr(checking, "_compiler", lambda: None)
 
 
+@lowers_steps
 @pytest.mark.parametrize("mode", on_hardware.MODES)
 @pytest.mark.parametrize("topology", ["v5p:2x2x1", "v6e:2x4"])
 def test_tables_of_the_cores_are_checked(no_compiler, topology, mode):
@@ -50,6 +52,7 @@ def test_tables_of_the_cores_are_checked(no_compiler, topology, mode):
     assert report.memory.other_variable_bytes >= (1 + slots) * NUM_ROWS * DIMENSION * FLOAT
 
 
+@lowers_steps
 def test_what_is_wrong_beside_tables_is_found(no_compiler):
     def model_fn(features, labels, mode, params):
         features["x"] = features["x"] * tf.linalg.det(tf.eye(2) + features["x"][0, 0, 0])
