@@ -77,6 +77,16 @@ def test_a_saver_of_the_programs_own_replaces_the_files(tmp_path):
     np.testing.assert_allclose(saved, models.trained(STEP)[1], RTOL)
 
 
+def test_what_a_killed_process_left_of_replacing_files_is_in_nobodys_way(tmp_path):
+    train(tmp_path, own_saver, steps=STEP)
+    unfinished = tmp_path / "model.ckpt-2_temp"
+    (unfinished / "model.ckpt-2_temp").mkdir(parents=True)
+    (unfinished / "model.ckpt-2.data-00000-of-00009").write_bytes(b"half")
+    train(tmp_path, own_saver, steps=2)
+    assert models.checkpoint_steps(tmp_path) == [0, 2, 4]
+    assert not [name for name in os.listdir(tmp_path) if "_temp" in name or "00009" in name]
+
+
 def test_values_that_a_local_initialiser_changed_are_written(tmp_path):
     def make_scaffold(w, **_):
         default = tf.train.Scaffold.default_local_init_op()

@@ -142,6 +142,8 @@ def save(path: str, held: tuple[str, int] | None, write: Callable[[str], Any]) -
         write(path)
     elif held != identity(path):
         directory, name = path + _UNFINISHED, os.path.basename(path)
+        if tf.io.gfile.exists(directory):
+            tf.io.gfile.rmtree(directory)  # Of a process that was killed while it wrote.
         tf.io.gfile.makedirs(directory)
         write(os.path.join(directory, name))
         for made in tf.io.gfile.listdir(directory):
