@@ -83,19 +83,25 @@ def test_all_calls_give_what_they_give_on_variables(tmp_path, memory_for, parame
     assert set(fake.modes) == {"train", "inference"}
 
 
-def test_training_resumes_from_a_checkpoint_of_the_other(tmp_path, memory_for):
-    spec = simulated.spec_of(embedding_config.AdagradParameters(0.1))
+def check_resuming_in_another_way(directory, parameters, switch):
+    """Trains, with the second half of the steps after `switch`, and with all of them."""
+    spec = simulated.spec_of(parameters)
     with simulation(NUM_CORES):
-        simulated.make_estimator(tmp_path, spec).train(simulated.input_fn, steps=2)
-        memory_for(embedding_config.AdagradParameters(0.1))
-        estimator = simulated.make_estimator(tmp_path, spec)
+        simulated.make_estimator(directory, spec).train(simulated.input_fn, steps=2)
+        switch()
+        estimator = simulated.make_estimator(directory, spec)
         estimator.train(simulated.input_fn, steps=2)
-        whole = simulated.make_estimator(tmp_path / "whole", spec)
+        whole = simulated.make_estimator(directory / "whole", spec)
         whole.train(simulated.input_fn, steps=4)
     for name in (simulated.TABLE, f"{simulated.TABLE}/Adagrad"):
         np.testing.assert_allclose(
             estimator.get_variable_value(name), whole.get_variable_value(name), atol=TOLERANCE
         )
+
+
+def test_training_resumes_from_a_checkpoint_of_the_other(tmp_path, memory_for):
+    adagrad = embedding_config.AdagradParameters(0.1)
+    check_resuming_in_another_way(tmp_path, adagrad, lambda: memory_for(adagrad))
 
 
 def test_sequences_and_weights_are_what_the_simulation_looks_up(tmp_path, memory_for):

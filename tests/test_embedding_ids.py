@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import test_embeddings as simulated
 from models import lowers_steps, simulation
-from test_embedding_hardware import NUM_CORES, TOLERANCE, rate, run
+from test_embedding_hardware import NUM_CORES, TOLERANCE, check_resuming_in_another_way, rate, run
 
 from tpuest import embedding_config, embedding_ids
 from tpuest.embedding_config import FeatureConfig, TableConfig
@@ -53,18 +53,7 @@ def test_all_calls_give_what_they_give_in_the_simulation(
 
 
 def test_training_resumes_from_a_checkpoint_of_the_other(tmp_path, host_prepares):
-    spec = simulated.spec_of(ADAGRAD)
-    with simulation(NUM_CORES):
-        simulated.make_estimator(tmp_path, spec).train(simulated.input_fn, steps=2)
-        host_prepares()
-        estimator = simulated.make_estimator(tmp_path, spec)
-        estimator.train(simulated.input_fn, steps=2)
-        whole = simulated.make_estimator(tmp_path / "whole", spec)
-        whole.train(simulated.input_fn, steps=4)
-    for name in (simulated.TABLE, f"{simulated.TABLE}/Adagrad"):
-        np.testing.assert_allclose(
-            estimator.get_variable_value(name), whole.get_variable_value(name), atol=TOLERANCE
-        )
+    check_resuming_in_another_way(tmp_path, ADAGRAD, host_prepares)
 
 
 def test_a_last_smaller_batch_counts_exactly(tmp_path, host_prepares):

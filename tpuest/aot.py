@@ -156,10 +156,7 @@ def lower_step(
     @tf.function(jit_compile=True, autograph=False)
     def replica_step(*values):
         batch, others = values[:num_inputs], values[num_inputs:]
-        batch = [
-            tensor if dims is None else _tf.split_over_cores(tensor, dims)
-            for tensor, dims in zip(batch, program.core_partitions, strict=True)
-        ]
+        batch = program.split_over_cores(batch)
         stand_ins = dict(zip(given, others, strict=True))
         return compiled.build_replica(targets, batch, 0, meet_by(_communicate), stand_ins)
 

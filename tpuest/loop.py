@@ -78,6 +78,7 @@ class CompiledProgram:
     def release(self) -> None:
         """Lets go of the functions, and of the variables that no other program uses."""
         self._functions.clear()
+        self._has_run.clear()
         self.variables.forget(self._prefix)
 
     def _variables_of_cores(self) -> frozenset[str]:
@@ -610,10 +611,7 @@ class CompiledProgram:
         own_id = _static_replica_id() - topology.first_replica_id
         if not topology.is_tpu:
             return self.build_replica(targets, given, own_id, _meet_on(topology))
-        given = [
-            tensor if dims is None else _tf.split_over_cores(tensor, dims)
-            for tensor, dims in zip(given, self.program.core_partitions, strict=True)
-        ]
+        given = self.program.split_over_cores(given)
         stand_ins = {}
         if REPLICA_ID in self.program.source.nodes():
             # One trace serves all cores, each of which knows its number when it runs.

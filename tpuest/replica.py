@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -119,11 +119,14 @@ class Program:
         own = (t for t in self.inputs if t.name not in self.host_step.host_inputs)
         return *own, *self.host_step.for_cores
 
-    @property
-    def core_partitions(self) -> tuple:
-        """For each of `core_inputs` what `input_partitions` says."""
-        whole = self.host_step is not None
-        return (None,) * len(self.core_inputs) if whole else self.input_partitions
+    def split_over_cores(self, given: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Splits what stands for `core_inputs` over the cores of a replica, as `input_partitions` says."""
+        whole = [None] * len(given)
+        partitions = whole if self.host_step is not None else self.input_partitions
+        return [
+            tensor if dims is None else _tf.split_over_cores(tensor, dims)
+            for tensor, dims in zip(given, partitions, strict=True)
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,7 +94,8 @@ class Topology:
     @property
     def hosts_read(self) -> bool:
         """Whether several hosts read for their cores; simulated ones are all this process."""
-        return self.num_hosts > 1 and (self.is_tpu or self.find_again is not None)
+        tasks = {tf.DeviceSpec.from_string(device).task for device in self.devices}
+        return self.num_hosts > 1 and (self.is_tpu or len(tasks) > 1)
 
     @functools.cached_property
     def device_assignment(self) -> tf.tpu.experimental.DeviceAssignment | None:

@@ -154,10 +154,11 @@ class TransplantSource:
     def written_by(self, name):
         """Names the variables that a node may change."""
         node = self.nodes()[name]
-        if node.op in _READS or self._calls_only_readers(node):
+        if node.op in _READS:
             return []
         references = [r.split(":")[0] for r in node.input if not r.startswith("^")]
-        return [r for r in references if r in self._nodes and self._nodes[r].op == _VARIABLE]
+        found = [r for r in references if r in self._nodes and self._nodes[r].op == _VARIABLE]
+        return [] if found and self._calls_only_readers(node) else found
 
     def _calls_only_readers(self, node):
         """Says whether a node hands what it is given to functions, such as branches, that change no variable."""
