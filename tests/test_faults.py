@@ -71,6 +71,15 @@ def test_an_input_that_fails_leaves_the_complete_steps(tmp_path, num_cores, save
     assert_saved_after(tmp_path, num_steps)
 
 
+def test_an_input_that_fails_between_single_steps_leaves_all_of_them(tmp_path):
+    sees_every_step = At(100, raising(AssertionError))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="bad record"):
+        models.make_estimator(tmp_path).train(
+            input_fn_that_fails_at(25), steps=100, hooks=[sees_every_step]
+        )
+    assert_saved_after(tmp_path, 25)
+
+
 def test_an_input_that_fails_at_once_leaves_the_first_checkpoint(tmp_path):
     with pytest.raises(tf.errors.InvalidArgumentError, match="bad record"):
         models.make_estimator(tmp_path).train(input_fn_that_fails_at(0), steps=100)

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuest import _tf, checkpoint
+from tpuest import _tf, checkpoint, graph_text
 from tpuest.errors import UnsupportedError
 from tpuest.summaries import due_summaries
 
@@ -245,6 +245,7 @@ class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
         self, checkpoint_dir: str, save_secs: float | None, save_steps: int | None, **options: Any
     ):
         self._progress = _Progress(checkpoint_dir, save_steps)
+        self._writes_text = options.get("save_graph_def", True)
         self._graph_path = os.path.join(checkpoint_dir, "graph.pbtxt")
         listeners = [self._progress, *options.pop("listeners", ())]
         super().__init__(
@@ -260,13 +261,19 @@ class CheckpointSaver(tf.compat.v1.train.CheckpointSaverHook):
         _tf.begin_saving(self, tf.compat.v1.train.get_global_step())
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Saves; writes the graph as text, seconds of work for a large one, unless it is there from a call before."""
+        """Saves; writes the graph as text, unless it is there from a call before."""
         written = session.graph.get_collection_ref(_GRAPH_WRITTEN)
-        if self._graph_path in written and tf.io.gfile.exists(self._graph_path):
-            _tf.save_checkpoint(self, session, session.global_step())
-        else:
-            super().after_create_session(session, coord)
+        if self._graph_path not in written or not tf.io.gfile.exists(self._graph_path):
+            self._write_graph(session.graph)
             written.append(self._graph_path)
+        _tf.save_checkpoint(self, session, session.global_step())
+
+    def _write_graph(self, graph: tf.Graph) -> None:
+        """Writes what TF's hook would, sooner."""
+        graph_def = graph.as_graph_def(add_shapes=True)
+        _tf.add_graph_events(self, graph, graph_def)
+        if self._writes_text:
+            _tf.write_whole(self._graph_path, graph_text.to_text(graph_def))
 
     def before_run(self, run_context: Any) -> None:
         """Fetches nothing: the session knows the global step, which TF's hook would compute at every step."""

@@ -193,12 +193,17 @@ class CompiledProgram:
         self._place_tables()
         runs_as_traced = is_rare and step not in self._has_run
         self._has_run.add(step)
-        more, on_replicas, on_host = _tf.call_flat(
-            step, iterator, *_fed_values(feeds), rewrites=0 if runs_as_traced else 1
-        )
-        if not bool(more):
+        given = self._take(iterator)
+        if given is None:
             return None
-        return self._in_order(targets, self.sort(targets), on_replicas, on_host)
+        values = _tf.call_flat(
+            step, *given, *_fed_values(feeds), rewrites=0 if runs_as_traced else 1
+        )
+        if not self._fetches_before_step:
+            more, *values = values
+            if not bool(more):
+                return None
+        return self._in_order(targets, self.sort(targets), *values)
 
     def repeated_step(
         self, pipeline: InputPipeline, iterator: Any, targets: Sequence[tf.Tensor]
@@ -210,7 +215,7 @@ class CompiledProgram:
           iterator: from `pipeline.make_iterator`.
           targets: tensors that the replicas compute, or the host on what they computed.
         """
-        call = _tf.repeated_call(self.build_step(pipeline, iterator, targets), iterator)
+        call = _tf.repeated_call(self.build_step(pipeline, iterator, targets))
         fetches = self.sort(targets)
         computed = [t.name for t in (*fetches.on_replicas, *fetches.on_host)]
         order = [computed.index(target.name) for target in targets]
@@ -218,36 +223,67 @@ class CompiledProgram:
 
         def run() -> list[tf.Tensor] | None:
             self._place_tables()
-            more, *values = call()
-            return [values[index] for index in order] if more else None
+            given = self._take(iterator)
+            if given is None:
+                return None
+            values = call(*tf.nest.flatten(given, expand_composites=True))
+            if not self._fetches_before_step:
+                more, *values = values
+                if not more:
+                    return None
+            return [values[index] for index in order]
 
         return run
+
+    @property
+    def _fetches_before_step(self) -> bool:
+        """Whether the host takes a step's batch before it calls the step, which then needs no `tf.cond` for the data's end.
+
+        Else the step takes it: only there can replicas and workers agree on whether all of them have one.
+        """
+        topology = self.program.topology
+        return topology.num_replicas == 1 and topology.workers is None
+
+    def _take(self, iterator) -> list | None:
+        """Gives a step's first arguments: a batch's flat tensors, `None` if the data has ended; or the iterator."""
+        return _tf.take_batch(iterator) if self._fetches_before_step else [iterator]
 
     def build_step(
         self, pipeline: InputPipeline, iterator: Any, targets: Sequence, fed: Sequence = ()
     ) -> Callable:
-        """Traces what `run_step` runs, a function of the iterator and what is fed; see there."""
+        """Traces what `run_step` runs: a function of what `_take` gives and what is fed."""
         key = ("step", tuple(t.name for t in targets), tuple(t.name for t in fed))
         if key not in self._functions:
             fetches = self.sort(targets)
+            # The iterator itself must not stay with the function.
+            element_spec = iterator.element_spec
+            taken = _tf.specs_of_batch(iterator) if self._fetches_before_step else [iterator]
+            num_taken = len(taken)
 
-            # Not a lambda: TPUStrategy names ops after it.
-            def step(iterator, *values):
+            def run(element):
+                return tuple(map(_tensors, self._step(pipeline, element, fetches)))
+
+            def take_and_run(iterator):
                 element = iterator.get_next_as_optional()
                 more = element.has_value()
                 workers = self.program.topology.workers
                 if workers is not None and self.program.mode == ModeKeys.TRAIN:
                     more = workers.agree(more)
+                # Nothing of the step may run where there is no batch, not even what needs none.
+                return more, *tf.cond(
+                    more, lambda: run(element.get_value()), lambda: _zeros(fetches)
+                )
 
-                def run():
-                    return map(_tensors, self._step(pipeline, element.get_value(), fetches))
-
+            # Not a lambda: TPUStrategy names ops after it.
+            def step(*arguments):
+                given, values = arguments[:num_taken], arguments[num_taken:]
                 with self._feeding(fed, values):
-                    # Nothing of the step may run where there is no batch, not even what needs none.
-                    return more, *tf.cond(more, lambda: tuple(run()), lambda: _zeros(fetches))
+                    if self._fetches_before_step:
+                        return run(_tf.structured_batch(element_spec, given))
+                    return take_and_run(*given)
 
             step = tf.function(step, autograph=False)
-            self._functions[key] = step.get_concrete_function(iterator, *_specs(fed))
+            self._functions[key] = step.get_concrete_function(*taken, *_specs(fed))
         return self._functions[key]
 
     def run_replicas(self, batches: Sequence, targets: Sequence) -> list[list[tf.Tensor]]:
@@ -710,8 +746,9 @@ class _Loop:
         replicas, host = _zeros(self._fetches)
         every = self._host_every
 
-        def proceed(i, element, is_number, *_):
-            return (i < num_steps) & element.has_value() & is_number
+        def proceed(i, element, are_numbers, *_):
+            goes_on = (i < num_steps) & element.has_value()
+            return functools.reduce(tf.logical_and, are_numbers, goes_on)
 
         def fetch(i, element):
             return tf.cond(i + 1 < num_steps, iterator.get_next_as_optional, lambda: element)
@@ -722,7 +759,7 @@ class _Loop:
                 self._pipeline, element.get_value(), self._fetches, runs_host_call
             )
 
-        def advance(i, element, is_number, replicas, host):
+        def advance(i, element, are_numbers, replicas, host):
             if self._fetches_beside_step:
                 following = fetch(i, element)
                 (gate,) = tf.nest.flatten(following, expand_composites=True)
@@ -732,24 +769,26 @@ class _Loop:
                 computed = step(i, element)
                 with tf.control_dependencies(tf.nest.flatten(computed)):
                     following = fetch(i, element)
-            return i + 1, following, self._is_number(*computed), *map(_tensors, computed)
+            are_numbers = [~tf.math.is_nan(value) for value in self._watched_of(*computed)]
+            return i + 1, following, are_numbers, *map(_tensors, computed)
 
-        start = (tf.constant(0), iterator.get_next_as_optional(), tf.constant(True), replicas, host)
+        are_numbers = [tf.constant(True) for _ in self._watched_of(replicas, host)]
+        start = (tf.constant(0), iterator.get_next_as_optional(), are_numbers, replicas, host)
         done, element, _, replicas, host = tf.while_loop(
             proceed, advance, start, parallel_iterations=1
         )
         return done, element.has_value(), replicas, host
 
-    def _is_number(self, on_replicas, on_host):
-        """Says whether the loss is still one: training must stop at the step where it isn't."""
+    def _watched_of(self, on_replicas, on_host):
+        """Gives the loss, as a list of one, where training must stop at the step at which it isn't a number any more."""
         for group, computed in (
             (self._fetches.on_replicas, on_replicas),
             (self._fetches.on_host, on_host),
         ):
             names = [t.name for t in group if isinstance(t, tf.Tensor)]
             if self._watched is not None and self._watched.name in names:
-                return ~tf.math.is_nan(computed[names.index(self._watched.name)])
-        return tf.constant(True)
+                return [computed[names.index(self._watched.name)]]
+        return []
 
 
 def _variable_read(target: Any, nodes: Mapping) -> str | None:

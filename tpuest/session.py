@@ -43,8 +43,9 @@ class ReplicaSession(_tf.SessionInterface):
       holds_whole_steps: whether the variables are what a number of complete steps made of them.
     """
 
-    # A node that takes a batch, in an error's message; see `loop._Loop` for what has run when it fails.
-    _FETCH = re.compile(r"\[\[[^\]]*IteratorGetNext")
+    # What takes a batch, a node or an operation by itself, in an error's message; see `loop._Loop` for what has run when
+    # it fails.
+    _FETCH = re.compile(r"(\[\[[^\]]*|__wrapped__)IteratorGetNext")
 
     def __init__(
         self,
