@@ -208,6 +208,19 @@ def test_a_scalar_of_the_model_is_averaged_over_the_cores(tmp_path, num_cores):
 
 
 @on_cpu_and_cores
+def test_metric_fn_is_told_by_none_what_the_model_has_not(tmp_path, num_cores):
+    def metric_fn(labels, other_outputs):
+        assert other_outputs is None
+        return {"mean": tf.metrics.mean(labels)}
+
+    def eval_metrics(labels, outputs, x):
+        return metric_fn, [labels, None]
+
+    results = evaluate(tmp_path, num_cores, eval_metrics=eval_metrics)
+    np.testing.assert_allclose(results["mean"], LABELS.mean(), RTOL)
+
+
+@on_cpu_and_cores
 def test_metric_fn_sees_the_whole_global_batch_once(tmp_path, num_cores):
     def metric_fn(labels, x):
         size = tf.cast(tf.shape(x)[0], tf.float32)

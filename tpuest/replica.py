@@ -300,8 +300,8 @@ class _Host:
         self.inputs: list[HostInput] = []
 
     def gather(self, structure: Any) -> Any:
-        """Gives what the host sees of nested tensors of one core."""
-        if not self.topology.on_cores or structure is None:
+        """Gives what the host sees of nested tensors of one core; None stays, wherever it stands."""
+        if not self.topology.on_cores:
             return structure
         return tf.nest.map_structure(self._gather_one, structure)
 
@@ -331,7 +331,9 @@ class _Host:
                 if index >= num_before:
                     raise errors.captured_core_tensor(name, operation)
 
-    def _gather_one(self, tensor: Any) -> tf.Tensor:
+    def _gather_one(self, tensor: Any) -> tf.Tensor | None:
+        if tensor is None:
+            return None
         tensor = tf.convert_to_tensor(tensor)
         shape = tensor.shape
         is_scalar = shape.rank == 0
