@@ -118,8 +118,7 @@ def meet_in_replica_context(devices: Sequence[str]) -> Callable:
         sums = [index for index, meeting in enumerate(meetings) if _sums_over_all(meeting)]
         if sums:
             tensors = [meetings[index].inputs[0] for index in sums]
-            totals = context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
-            outcomes_of_sums = map(outcome_of, totals)
+            outcomes_of_sums = map(outcome_of, _sum_over_all(context, tensors, devices))
             for index, outcome in zip(sums, outcomes_of_sums):
                 outcomes[index] = outcome
         for index, meeting in enumerate(meetings):
@@ -133,6 +132,18 @@ def meet_in_replica_context(devices: Sequence[str]) -> Callable:
         return outcomes
 
     return meet
+
+
+def _sum_over_all(context, tensors, devices):
+    if context.num_replicas_in_sync > len(devices):
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+    # What all_reduce does, but for a gradient, for which it walks over everything built so far.
+    def reduce(strategy, *values):
+        destinations = [(value, value) for value in values]
+        return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, destinations)
+
+    return context.merge_call(reduce, args=tensors)
 
 
 def _in_cross_replica_context(context, meeting, devices):
