@@ -182,24 +182,28 @@ class CompiledProgram:
           iterator: from `pipeline.make_iterator`.
           targets: tensors and operations of the graph.
           feeds: see `run_host`.
-          is_rare: whether most steps are the loop's; then the first of these runs as it was traced, so that training
-            begins sooner.
+          is_rare: whether most steps are the loop's; then this one takes what is there sooner: a function of the batch,
+            which runs its first time as it was traced.
 
         Returns:
           The values, `None` for operations; or `None` if the data has ended.
         """
-        step = self.build_step(pipeline, iterator, targets, [tensor for tensor, _ in feeds])
+        fed = [tensor for tensor, _ in feeds]
+        topology = self.program.topology
+        # Only in the step can replicas and workers agree on whether all of them have a batch.
+        takes_batch = is_rare and topology.num_replicas == 1 and topology.workers is None
+        step = self.build_step(pipeline, iterator, targets, fed, takes_batch)
         self._note_written(targets)
         self._place_tables()
         runs_as_traced = is_rare and step not in self._has_run
         self._has_run.add(step)
-        given = self._take(iterator)
+        given = _tf.take_batch(iterator) if takes_batch else [iterator]
         if given is None:
             return None
         values = _tf.call_flat(
             step, *given, *_fed_values(feeds), rewrites=0 if runs_as_traced else 1
         )
-        if not self._fetches_before_step:
+        if not takes_batch:
             more, *values = values
             if not bool(more):
                 return None
@@ -215,7 +219,7 @@ class CompiledProgram:
           iterator: from `pipeline.make_iterator`.
           targets: tensors that the replicas compute, or the host on what they computed.
         """
-        call = _tf.repeated_call(self.build_step(pipeline, iterator, targets))
+        call = _tf.repeated_call(self.build_step(pipeline, iterator, targets), iterator)
         fetches = self.sort(targets)
         computed = [t.name for t in (*fetches.on_replicas, *fetches.on_host)]
         order = [computed.index(target.name) for target in targets]
@@ -223,41 +227,36 @@ class CompiledProgram:
 
         def run() -> list[tf.Tensor] | None:
             self._place_tables()
-            given = self._take(iterator)
-            if given is None:
-                return None
-            values = call(*tf.nest.flatten(given, expand_composites=True))
-            if not self._fetches_before_step:
-                more, *values = values
-                if not more:
-                    return None
-            return [values[index] for index in order]
+            more, *values = call()
+            return [values[index] for index in order] if more else None
 
         return run
 
-    @property
-    def _fetches_before_step(self) -> bool:
-        """Whether the host takes a step's batch before it calls the step, which then needs no `tf.cond` for the data's end.
-
-        Else the step takes it: only there can replicas and workers agree on whether all of them have one.
-        """
-        topology = self.program.topology
-        return topology.num_replicas == 1 and topology.workers is None
-
-    def _take(self, iterator) -> list | None:
-        """Gives a step's first arguments: a batch's flat tensors, `None` if the data has ended; or the iterator."""
-        return _tf.take_batch(iterator) if self._fetches_before_step else [iterator]
-
     def build_step(
-        self, pipeline: InputPipeline, iterator: Any, targets: Sequence, fed: Sequence = ()
+        self,
+        pipeline: InputPipeline,
+        iterator: Any,
+        targets: Sequence,
+        fed: Sequence = (),
+        takes_batch: bool = False,
     ) -> Callable:
-        """Traces what `run_step` runs: a function of what `_take` gives and what is fed."""
-        key = ("step", tuple(t.name for t in targets), tuple(t.name for t in fed))
+        """Traces a step, a function that gives the values on replicas and host; see `run_step`.
+
+        Args:
+          pipeline: whose batches `iterator` gives.
+          iterator: from `pipeline.make_iterator`.
+          targets: tensors and operations of the graph.
+          fed: tensors of the graph whose values are the function's last arguments.
+          takes_batch: whether its first arguments are what `_tf.take_batch` gives. Without the `tf.cond` for the end of
+            the data it is there sooner, and a tenth slower. Else its first argument is the iterator, and it tells first
+            whether there was a batch.
+        """
+        key = ("step", tuple(t.name for t in targets), tuple(t.name for t in fed), takes_batch)
         if key not in self._functions:
             fetches = self.sort(targets)
             # The iterator itself must not stay with the function.
             element_spec = iterator.element_spec
-            taken = _tf.specs_of_batch(iterator) if self._fetches_before_step else [iterator]
+            taken = _tf.specs_of_batch(iterator) if takes_batch else [iterator]
             num_taken = len(taken)
 
             def run(element):
@@ -278,7 +277,7 @@ class CompiledProgram:
             def step(*arguments):
                 given, values = arguments[:num_taken], arguments[num_taken:]
                 with self._feeding(fed, values):
-                    if self._fetches_before_step:
+                    if takes_batch:
                         return run(_tf.structured_batch(element_spec, given))
                     return take_and_run(*given)
 
