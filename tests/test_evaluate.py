@@ -249,3 +249,59 @@ def test_an_evaluation_within_training_leaves_training_alone(tmp_path, num_cores
         estimator.train(models.train_input_fn, steps=4, saving_listeners=[Evaluate()])
     assert results == [0, 2, 4]
     np.testing.assert_allclose(estimator.get_variable_value("w"), models.trained(4)[1], RTOL)
+
+
+def knowing_mean_error(labels, outputs):
+    """Asks for the number of examples as metric functions do that were written for fixed shapes."""
+    num_examples = tf.size(labels, out_type=tf.float32)
+    total = tf.reduce_sum(tf.abs(outputs - tf.reshape(labels, [labels.shape.as_list()[0], 1])))
+    return {"error": tf.metrics.mean(total / num_examples)}
+
+
+@pytest.mark.parametrize("input_fn", [models.one_epoch_input_fn, models.examples_input_fn(40)])
+@pytest.mark.parametrize("setting", ["PER_HOST_V1", "PER_HOST_V2", "BROADCAST"])
+def test_metrics_on_cores_may_ask_how_many_examples_a_batch_has(tmp_path, input_fn, setting):
+    model_fn = models.linear_model(metric_fn=knowing_mean_error)
+    config = {"per_host_input_for_training": getattr(InputPipelineConfig, setting)}
+    with models.simulation(TWO_CORES):
+        trained_estimator(tmp_path, TWO_CORES)
+        estimator = models.make_estimator(tmp_path, TWO_CORES, model_fn, tpu_config=config)
+        results = estimator.evaluate(input_fn, steps=5)
+    assert_metrics(results, expected(40))
+
+
+def test_metrics_that_must_know_the_batch_size_refuse_a_smaller_batch(tmp_path):
+    model_fn = models.linear_model(metric_fn=knowing_mean_error)
+    with models.simulation(TWO_CORES):
+        estimator = trained_estimator(tmp_path, TWO_CORES, model_fn)
+        with pytest.raises(ValueError, match="has 5 examples, and the function of eval_metrics"):
+            estimator.evaluate(models.examples_input_fn(37))
+        results = estimator.evaluate(models.examples_input_fn(37), steps=4)
+    assert_metrics(results, expected(32))
+
+
+def test_an_error_of_metrics_is_the_users_own(tmp_path):
+    def metric_fn(labels, outputs):
+        raise ValueError("no such metric")
+
+    model_fn = models.linear_model(metric_fn=metric_fn)
+    with models.simulation(TWO_CORES):
+        trained_estimator(tmp_path, TWO_CORES)
+        estimator = models.make_estimator(tmp_path, TWO_CORES, model_fn)
+        with pytest.raises(ValueError, match="no such metric"):
+            estimator.evaluate(models.examples_input_fn(37))
+
+
+def test_the_host_call_of_training_knows_its_tensors_shapes(tmp_path):
+    seen = []
+
+    def host_call(loss, labels):
+        seen.extend([loss.shape.as_list(), labels.shape.as_list()])
+        return tf.no_op()
+
+    def extra(loss, labels, **_):
+        return {"host_call": (host_call, [tf.reshape(loss, [1]), labels])}
+
+    with models.simulation(TWO_CORES):
+        trained_estimator(tmp_path, TWO_CORES, models.linear_model(extra))
+    assert seen == [[2], [8, 1]]

@@ -170,6 +170,10 @@ class CoreBatches:
     def core_batch_size(self) -> int:
         return self.batch_size if self.is_broadcast else self.batch_size // self.num_parts
 
+    def num_examples(self, batch: list[tf.Tensor]) -> int:
+        """Counts the examples of an eager flat batch."""
+        return batch[0].shape.as_list()[self.axes[0]]
+
     def with_core_batch_size(self, size: int) -> CoreBatches:
         """Describes the same batches for cores that take `size` examples each."""
         total = size if self.is_broadcast else size * self.num_parts
@@ -186,7 +190,7 @@ class CoreBatches:
           The core batches, the rest's tensors, and how many examples the rest has.
         """
         size = self.core_batch_size
-        whole, rest = divmod(batch[0].shape.as_list()[self.axes[0]], size)
+        whole, rest = divmod(self.num_examples(batch), size)
         cut = [tf.split(t, [size] * whole + [rest], axis) for t, axis in zip(batch, self.axes)]
         *chunks, last = [list(parts) for parts in zip(*cut)]
         return chunks, last, rest

@@ -105,6 +105,21 @@ def unsummed_gradients() -> ValueError:
     )
 
 
+def smaller_batch_refused(name: str, num_examples: int, batch_size: int) -> ValueError:
+    """Says that an evaluation's last batch is smaller than a function of the host can take.
+
+    Args:
+      name: 'eval_metrics' or 'host_call'.
+      num_examples: of the last batch.
+      batch_size: global, of the others.
+    """
+    return ValueError(
+        f"The last batch of the evaluation has {num_examples} examples, and the function of {name} works only where "
+        f"it knows how many it gets: {batch_size}. Give `steps`, so that the evaluation ends before that batch, or a "
+        f"multiple of {batch_size} examples, or have the function take the size from tf.shape(tensor)[0]."
+    )
+
+
 def dynamic_input_shape(argument: str, key: str | None, tensor: object) -> UnfitInputError:
     """Says which tensor of `input_fn` has a shape only known at run time.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tpuest import errors
 from tpuest.core_batches import CoreBatches
 from tpuest.loop import CompiledProgram
 from tpuest.replica import HostInput
@@ -41,7 +42,16 @@ class PartialStep:
         self._compile_for = compile_for
 
     def run(self, batch: list[tf.Tensor], targets: Sequence) -> list[Any]:
-        """Computes targets on the batch; of operations, gives `None`."""
+        """Computes targets on the batch; of operations, gives `None`.
+
+        Raises:
+          ValueError: a function of the host must know how many examples it gets.
+        """
+        program, cut = self._compiled.program, self._core_batches
+        if program.needs_whole_batches:
+            raise errors.smaller_batch_refused(
+                program.needs_whole_batches, cut.num_examples(batch), cut.batch_size
+            )
         fetches = self._compiled.sort(targets)
         host_inputs = fetches.host_inputs
         own = [t for t in fetches.on_replicas if isinstance(t, tf.Tensor)]

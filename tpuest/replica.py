@@ -74,6 +74,8 @@ class Program:
       eval_update: adds one batch to every metric, in evaluation.
       host_ops: what the host call gave: run at every step.
       host_inputs: empty without cores.
+      needs_whole_batches: which of the spec's functions must know how many examples it gets; `None` for none, or where
+        no batch can be smaller.
       hooks: the spec's for this mode.
       chief_hooks: the spec's `training_chief_hooks`.
       scaffold: the spec's; an empty one if it has none.
@@ -100,6 +102,7 @@ class Program:
     scaffold: tf.compat.v1.train.Scaffold
     restores_plainly: bool
     export_outputs: Any
+    needs_whole_batches: str | None = None
     host_step: HostStep | None = None
 
     @property
@@ -262,6 +265,7 @@ def build_program(call: ModelCall, pipeline: InputPipeline, source: TransplantSo
         topology=call.topology,
         train_op=train_op,
         host_inputs=tuple(host.inputs),
+        needs_whole_batches=host.needs_whole_batches,
         hooks=_hooks_of(spec, call.mode),
         chief_hooks=tuple(getattr(spec, "training_chief_hooks", ())),
         export_outputs=spec.export_outputs,
@@ -291,13 +295,19 @@ def _with_embeddings(
 
 
 class _Host:
-    """Builds the host's part: on placeholders on cores, on the model's own tensors elsewhere."""
+    """Builds the host's part: on placeholders on cores, on the model's own tensors elsewhere.
+
+    Attributes:
+      needs_whole_batches: as `Program`'s.
+    """
 
     def __init__(self, topology: Topology, is_broadcast: bool, pipeline: InputPipeline):
         self.topology = topology
         self._is_broadcast = is_broadcast
         self._batch = pipeline.inputs()
+        self._may_end_early = topology.on_cores and pipeline.core_batches.may_end_early
         self.inputs: list[HostInput] = []
+        self.needs_whole_batches: str | None = None
 
     def gather(self, structure: Any) -> Any:
         """Gives what the host sees of nested tensors of one core; None stays, wherever it stands."""
@@ -306,6 +316,22 @@ class _Host:
         return tf.nest.map_structure(self._gather_one, structure)
 
     def call(self, name: str, host_call: Any) -> Any:
+        """Calls a function of the host, whose tensors tell their batch size if it is always the same.
+
+        A function that fails because it isn't told, as the original told it, gets whole batches only.
+        """
+        if not self._may_end_early:
+            return self._call(name, host_call)
+        num_before = len(self.inputs)
+        with contextlib.suppress(TypeError, ValueError):
+            return self._call(name, host_call)
+        del self.inputs[num_before:]
+        self._may_end_early = False
+        made = self._call(name, host_call)
+        self.needs_whole_batches = name
+        return made
+
+    def _call(self, name: str, host_call: Any) -> Any:
         function, tensors = host_call
         gathered = self.gather(tensors)
         with self.apart(name):
@@ -335,15 +361,23 @@ class _Host:
         if tensor is None:
             return None
         tensor = tf.convert_to_tensor(tensor)
-        shape = tensor.shape
-        is_scalar = shape.rank == 0
-        if not is_scalar:  # The last batch of an evaluation may be smaller.
-            shape = tf.TensorShape([None]).concatenate(shape[1:])
-        placeholder = tf.compat.v1.placeholder(tensor.dtype, shape)
+        is_scalar = tensor.shape.rank == 0
         is_mean = is_scalar and tensor.dtype.is_floating
         only_first = self._is_broadcast or (is_scalar and not is_mean)
+        shape = tensor.shape if is_scalar else self._gathered_shape(tensor.shape, only_first)
+        placeholder = tf.compat.v1.placeholder(tensor.dtype, shape)
         self.inputs.append(HostInput(placeholder, tensor, is_mean, only_first))
         return placeholder
+
+    def _gathered_shape(self, shape: tf.TensorShape, only_first: bool) -> tf.TensorShape:
+        if shape.rank is None:
+            return shape
+        size, *others = shape.as_list()
+        if self._may_end_early:
+            size = None
+        elif size is not None and not only_first:
+            size *= self.topology.num_replicas
+        return tf.TensorShape([size, *others])
 
 
 def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
