@@ -385,7 +385,9 @@ def _host_parts(spec: Any, host: _Host, pipeline: InputPipeline) -> dict:
     is_tpu_spec = isinstance(spec, TPUEstimatorSpec)
     eval_metric_ops = {} if is_tpu_spec else dict(spec.eval_metric_ops or {})
     host_ops = None
-    if is_tpu_spec and spec.eval_metrics is not None:
+    # On cores the original called metric_fn in evaluation only, off them in any mode.
+    has_metrics = is_tpu_spec and spec.eval_metrics is not None
+    if has_metrics and (spec.mode == ModeKeys.EVAL or not host.topology.on_cores):
         eval_metric_ops = metrics.trace_metrics(lambda: _call_metric_fn(spec, host))
     elif eval_metric_ops:
         eval_metric_ops = metrics.trace_metrics(lambda: spec.eval_metric_ops)
