@@ -12,6 +12,7 @@ Takes a `Program` and the `ReplicaVariables` it works on; gives numpy-convertibl
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,20 @@ _ENDED_APART = (
 )
 # A core's batch has one static shape: nothing to pad on a TPU.
 _STATIC = tf.distribute.RunOptions(experimental_enable_dynamic_batch_size=False)
+
+
+class _Takes(enum.Enum):
+    """How a step comes by its batch.
+
+    Attributes:
+      OPTIONAL: from the iterator, its argument; its first value says whether there was a batch, and nothing ran without.
+      NEXT: from the iterator; without a batch it is an `OutOfRangeError`, and what needs none has run.
+      BATCH: as arguments, what `_tf.take_batch` gives: compiled soonest.
+    """
+
+    OPTIONAL = enum.auto()
+    NEXT = enum.auto()
+    BATCH = enum.auto()
 
 
 class CompiledProgram:
@@ -188,22 +203,19 @@ class CompiledProgram:
         Returns:
           The values, `None` for operations; or `None` if the data has ended.
         """
-        fed = [tensor for tensor, _ in feeds]
-        topology = self.program.topology
-        # Only in the step can replicas and workers agree on whether all of them have a batch.
-        takes_batch = is_rare and topology.num_replicas == 1 and topology.workers is None
-        step = self.build_step(pipeline, iterator, targets, fed, takes_batch)
+        takes = _Takes.BATCH if is_rare and self._is_alone else _Takes.OPTIONAL
+        step = self.build_step(pipeline, iterator, targets, [t for t, _ in feeds], takes)
         self._note_written(targets)
         self._place_tables()
         runs_as_traced = is_rare and step not in self._has_run
         self._has_run.add(step)
-        given = _tf.take_batch(iterator) if takes_batch else [iterator]
+        given = _tf.take_batch(iterator) if takes is _Takes.BATCH else [iterator]
         if given is None:
             return None
         values = _tf.call_flat(
             step, *given, *_fed_values(feeds), rewrites=0 if runs_as_traced else 1
         )
-        if not takes_batch:
+        if takes is _Takes.OPTIONAL:
             more, *values = values
             if not bool(more):
                 return None
@@ -219,7 +231,11 @@ class CompiledProgram:
           iterator: from `pipeline.make_iterator`.
           targets: tensors that the replicas compute, or the host on what they computed.
         """
-        call = _tf.repeated_call(self.build_step(pipeline, iterator, targets), iterator)
+        batch = [tensor.name for tensor in self.program.inputs]
+        is_pure = self._is_alone and self.program.source.only_reads(targets, batch)
+        takes = _Takes.NEXT if is_pure else _Takes.OPTIONAL
+        step = self.build_step(pipeline, iterator, targets, takes=takes)
+        call = _tf.repeated_call(step, iterator)
         fetches = self.sort(targets)
         computed = [t.name for t in (*fetches.on_replicas, *fetches.on_host)]
         order = [computed.index(target.name) for target in targets]
@@ -227,10 +243,25 @@ class CompiledProgram:
 
         def run() -> list[tf.Tensor] | None:
             self._place_tables()
-            more, *values = call()
-            return [values[index] for index in order] if more else None
+            try:
+                values = call()
+            except tf.errors.OutOfRangeError:
+                if takes is _Takes.NEXT:
+                    return None
+                raise
+            if takes is _Takes.OPTIONAL:
+                more, *values = values
+                if not more:
+                    return None
+            return [values[index] for index in order]
 
         return run
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether no other replica must agree on whether there is a batch."""
+        topology = self.program.topology
+        return topology.num_replicas == 1 and topology.workers is None
 
     def build_step(
         self,
@@ -238,7 +269,7 @@ class CompiledProgram:
         iterator: Any,
         targets: Sequence,
         fed: Sequence = (),
-        takes_batch: bool = False,
+        takes: _Takes = _Takes.OPTIONAL,
     ) -> Callable:
         """Traces a step, a function that gives the values on replicas and host; see `run_step`.
 
@@ -247,16 +278,14 @@ class CompiledProgram:
           iterator: from `pipeline.make_iterator`.
           targets: tensors and operations of the graph.
           fed: tensors of the graph whose values are the function's last arguments.
-          takes_batch: whether its first arguments are what `_tf.take_batch` gives. Without the `tf.cond` for the end of
-            the data it is there sooner, and a tenth slower. Else its first argument is the iterator, and it tells first
-            whether there was a batch.
+          takes: how the step comes by its batch.
         """
-        key = ("step", tuple(t.name for t in targets), tuple(t.name for t in fed), takes_batch)
+        key = ("step", tuple(t.name for t in targets), tuple(t.name for t in fed), takes)
         if key not in self._functions:
             fetches = self.sort(targets)
             # The iterator itself must not stay with the function.
             element_spec = iterator.element_spec
-            taken = _tf.specs_of_batch(iterator) if takes_batch else [iterator]
+            taken = _tf.specs_of_batch(iterator) if takes is _Takes.BATCH else [iterator]
             num_taken = len(taken)
 
             def run(element):
@@ -277,8 +306,10 @@ class CompiledProgram:
             def step(*arguments):
                 given, values = arguments[:num_taken], arguments[num_taken:]
                 with self._feeding(fed, values):
-                    if takes_batch:
+                    if takes is _Takes.BATCH:
                         return run(_tf.structured_batch(element_spec, given))
+                    if takes is _Takes.NEXT:
+                        return run(given[0].get_next())
                     return take_and_run(*given)
 
             step = tf.function(step, autograph=False)

@@ -219,6 +219,13 @@ class TransplantSource:
                 pending.extend(nodes[name].input)
         return sorted(seen, key=self._position.__getitem__)
 
+    def only_reads(self, targets, leaves):
+        """Says whether computing `targets` has no effect beside them; see `closure`."""
+        operations = map(self.graph.get_operation_by_name, self.closure(targets, leaves))
+        return not any(
+            o.op_def.is_stateful and o.type not in (_VARIABLE, *_READS) for o in operations
+        )
+
     def transplant(self, targets, bindings, replica_id=0, meet=None, keeps_cores=False, gate=None):
         """Builds `targets` in the function being traced.
 
