@@ -179,6 +179,18 @@ def test_metrics_cannot_take_the_names_of_those_that_are_always_there(tmp_path, 
             )
 
 
+def test_on_cores_metrics_are_made_in_evaluation_only(tmp_path):
+    def metric_fn(labels, outputs):
+        raise AssertionError("evaluated")
+
+    with models.simulation(TWO_CORES):
+        model_fn = models.linear_model(metric_fn=metric_fn)
+        estimator = models.make_estimator(tmp_path, TWO_CORES, model_fn)
+        estimator.train(models.train_input_fn, steps=1)
+        with pytest.raises(AssertionError, match="evaluated"):
+            estimator.evaluate(models.train_input_fn, steps=1)
+
+
 def test_evaluation_off_the_cores_takes_a_plain_spec(tmp_path):
     calls = []
 

@@ -291,3 +291,22 @@ def test_an_error_of_the_caller_closes_the_generator(tmp_path, num_cores):
 def test_no_data_gives_no_results(tmp_path):
     estimator = models.make_estimator(tmp_path)
     assert list(estimator.predict(lambda params: features_input_fn(8)(params).take(0))) == []
+
+
+def test_what_needs_no_batch_runs_only_where_there_is_one(tmp_path):
+    calls = []
+
+    def count():
+        calls.append(None)
+        return np.float32(len(calls))
+
+    def predictions(features, outputs):
+        number = tf.py_func(count, [], tf.float32)
+        return {"number": tf.fill([tf.shape(outputs)[0]], number)}
+
+    estimator = models.make_estimator(
+        tmp_path, model_fn=models.linear_model(predictions=predictions)
+    )
+    results = list(estimator.predict(features_input_fn(24)))
+    assert [result["number"] for result in results] == sorted(8 * [1.0, 2.0, 3.0])
+    assert len(calls) == 3
