@@ -310,3 +310,15 @@ def test_what_needs_no_batch_runs_only_where_there_is_one(tmp_path):
     results = list(estimator.predict(features_input_fn(24)))
     assert [result["number"] for result in results] == sorted(8 * [1.0, 2.0, 3.0])
     assert len(calls) == 3
+
+
+@on_cpu_and_cores
+def test_a_feature_may_have_no_elements(tmp_path, num_cores):
+    def input_fn(params):
+        features = {"x": X[:21], "masks": np.zeros([21, 0], np.float32)}
+        return tf.data.Dataset.from_tensor_slices(features).batch(params["batch_size"])
+
+    with models.simulation(num_cores):
+        results = list(trained_estimator(tmp_path, num_cores).predict(input_fn))
+    outputs = [result["outputs"] for result in results]
+    np.testing.assert_allclose(outputs, expected(21), RTOL)

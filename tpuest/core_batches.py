@@ -212,7 +212,13 @@ class CoreBatches:
             return dataset.flat_map(
                 lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(self.num_parts)
             )
-        return dataset.map(self._cut).unbatch() if self.num_parts > 1 else dataset
+        if self.num_parts == 1:
+            return dataset
+        cut = dataset.map(self._cut)
+        if any(0 in spec.shape.as_list() for spec in self.specs):
+            # TensorFlow's unbatch crashes on tensors without elements.
+            return cut.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(parts))
+        return cut.unbatch()
 
     def _core_shape(self, shape, axis):
         return (
