@@ -57,7 +57,7 @@ def assert_saved_after(tmp_path, num_steps):
 
 
 @on_cpu_and_cores
-@pytest.mark.parametrize("save_summary_steps", [0, 4])
+@pytest.mark.parametrize("save_summary_steps", [0, 1, 4])
 def test_an_input_that_fails_leaves_the_complete_steps(tmp_path, num_cores, save_summary_steps):
     with models.simulation(num_cores):
         estimator = models.make_estimator(

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# Bytes of a constant from which the second way is shorter.
+# Bytes from which a constant is put in afterwards.
 _LONG = 256
 _MARK = re.compile(r'tensor_content: "tpuest_(\d+)"')
 
